@@ -1,0 +1,5 @@
+export type * from './meta.ts'
+export type * from './pod.ts'
+export type * from './cluster.ts'
+export type * from './workload.ts'
+export type * from './gantry.ts'

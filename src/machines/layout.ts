@@ -1,0 +1,91 @@
+/** Where everything lives on a host, and the configuration files its daemons are started with. */
+import { join } from 'node:path'
+
+/** `GANTRY_HOME` moves both trees below it: several clusters on one machine, and tests. */
+export interface Layout {
+  /** Kept across reboots. Mode 0700. */
+  dataDir: string
+  /** Sockets, pids, namespaces: gone at reboot. Mode 0711. */
+  runDir: string
+}
+
+export function layout(home: string | undefined = process.env['GANTRY_HOME']): Layout {
+  return home === undefined || home === ''
+    ? { dataDir: '/var/lib/gantry', runDir: '/run/gantry' }
+    : { dataDir: join(home, 'lib'), runDir: join(home, 'run') }
+}
+
+/** Cluster-wide facts every daemon is told. */
+export interface ClusterConfig {
+  name: string
+  /** Suffix of kernel names on this machine; see network's `instance`. */
+  instance: string
+  clusterCIDR: string
+  serviceCIDR: string
+  clusterDomain: string
+}
+
+/** PEM files of one identity. */
+export interface Identity { ca: string; cert: string; key: string }
+
+/** `gantry daemon server --config FILE` */
+export interface ServerConfig {
+  cluster: ClusterConfig
+  dataDir: string
+  listen: { host: string; port: number }
+  /** Server certificate; `ca` verifies clients. */
+  tls: Identity
+  /** Key and certificate of the CA, for signing service accounts' tokens and nodes' requests. */
+  caKey: string
+  /** File with a 32-byte key (base64) that encrypts Secrets at rest. */
+  secretsKey: string
+  /** Static bearer tokens: JSON `[{token, user, groups}]`; optional. */
+  tokens?: string
+  store: { type: 'sqlite'; path: string } | { type: 'etcd'; endpoints: string[]; prefix: string; tls?: Identity }
+  /** Addresses clients use, for `default/kubernetes` endpoints and kubeconfigs. */
+  advertise: string
+}
+
+/** `gantry daemon agent --config FILE` */
+export interface AgentConfig {
+  cluster: ClusterConfig
+  /** Node name. */
+  name: string
+  /** `https://…` of the API servers. */
+  servers: string[]
+  tls: Identity
+  dataDir: string
+  runDir: string
+  containerdSocket: string
+  loggerSocket: string
+  /** Underlay address. */
+  address: string
+  driver: string
+  labels?: Record<string, string>
+  taints?: { key: string; value?: string; effect: 'NoSchedule' | 'PreferNoSchedule' | 'NoExecute' }[]
+  /** What the node offers; default: what the machine has. */
+  cpuMilli?: number
+  memoryBytes?: number
+  maxPods?: number
+}
+
+/** `gantry daemon router --config FILE` */
+export interface RouterConfig {
+  cluster: ClusterConfig
+  name: string
+  servers: string[]
+  tls: Identity
+  dataDir: string
+  runDir: string
+  address: string
+  /** With false, this machine's agent already is a member of the overlay. */
+  joinOverlay: boolean
+  httpAddress: string
+  httpPort: number
+  httpsPort?: number
+  /** Routes without a host's dots get `.DOMAIN`. */
+  domain: string
+}
+
+/** `gantry daemon logger --socket PATH --dir PATH` drains containers' output; it outlives the agent. */
+export interface LoggerConfig { socket: string }
