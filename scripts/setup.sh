@@ -1,0 +1,61 @@
+#!/bin/sh
+# Sets up a machine for Gantry: system packages with apt, npm packages (Node itself is one of them). Idempotent.
+#   sh scripts/setup.sh run     what `gantry` needs
+#   sh scripts/setup.sh tests   and what the tests and benchmarks compare with
+set -eu
+level=${1:-run}
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+
+say() { printf 'set-up: %s\n' "$*"; }
+fail() { printf 'set-up: %s\n' "$*" >&2; exit 1; }
+
+# iproute2, nftables, conntrack: the network. containerd, runc: containers. haproxy: the router. debootstrap: base images where
+# no registry can be reached. util-linux: unshare and nsenter for local machines. zstd and xz: archives.
+packages='ca-certificates iproute2 nftables conntrack containerd runc haproxy debootstrap util-linux procps mount xz-utils'
+# crun: the other runtime. busybox-static: images for tests. etcd: the store's second implementation. docker and
+# docker-registry: the peers. The rest measures and calls.
+test_packages='crun busybox-static etcd-server docker-registry docker.io docker-compose iperf3 wrk curl unzip git make'
+
+. /etc/os-release 2>/dev/null || fail 'cannot read /etc/os-release: Debian 12/13 and Ubuntu 22.04/24.04 are supported'
+case "${ID:-} ${VERSION_ID:-}" in
+  'debian 12' | 'debian 13' | 'ubuntu 24.04') ;;
+  # Ubuntu 22.04 has etcd in one package, and no crun new enough to matter.
+  'ubuntu 22.04') test_packages=$(printf '%s' "$test_packages" | sed 's/etcd-server/etcd/') ;;
+  *) fail "this is ${PRETTY_NAME:-an unknown system}: Debian 12/13 and Ubuntu 22.04/24.04 are supported. Install these packages' like yourself and see ARCHITECTURE.md: $packages" ;;
+esac
+
+[ "$level" = tests ] && packages="$packages $test_packages"
+missing=
+for p in $packages; do
+  [ "$(dpkg-query -W -f='${db:Status-Abbrev}' "$p" 2>/dev/null | cut -c1-2)" = ii ] || missing="$missing $p"
+done
+command -v npm >/dev/null 2>&1 || missing="$missing nodejs npm"
+
+if [ -n "$missing" ]; then
+  [ "$(id -u)" = 0 ] || fail "missing packages:$missing. Run this as root, or: apt-get install$missing"
+  say "installing Debian packages:$missing"
+  # Packages must not start their own daemons: Gantry runs its own. policy-rc.d is Debian's way to say so.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+  fi
+  log=$(mktemp)
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086  # a list of names is meant
+  {
+    apt-get -q -o DPkg::Lock::Timeout=300 update
+    apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $missing
+  } >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "apt-get failed; the whole output is in $log"; }
+  rm -f "$log"
+fi
+
+cd "$root"
+say 'installing npm packages (Node 26 is one of them)'
+omit=--omit=dev
+[ "$level" = tests ] && omit=
+# shellcheck disable=SC2086  # empty means no argument
+npm ci --no-audit --no-fund --loglevel=error --ignore-scripts $omit >/dev/null || fail 'npm ci failed; see the lines above'
+say 'done'

@@ -1,0 +1,63 @@
+/** The daemons of a host as files for supervise.sh. */
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { startDetached } from './exec.ts'
+import { identify, type ProcessId, signal, waitForEnd } from './process.ts'
+
+export const supervisor = fileURLToPath(new URL('supervise.sh', import.meta.url))
+const entry = fileURLToPath(new URL('../cli/daemon.ts', import.meta.url))
+
+/** A daemon: its command, run again whenever it ends. */
+export interface ServiceCommand { name: string; command: string[] }
+
+/** The command line of one of Gantry's own daemons. */
+export function gantryDaemon(name: 'server' | 'agent' | 'router' | 'logger', configFile: string): ServiceCommand {
+  // Small young generation and no lazy feedback: daemons are long-lived and idle most of the time.
+  const heap = name === 'logger' ? ['--max-semi-space-size=1', '--max-old-space-size=64'] : ['--max-semi-space-size=8']
+  return { name, command: [process.execPath, '--disable-warning=ExperimentalWarning', ...heap, entry, name, configFile] }
+}
+
+/** Writes the files; started in the order given, stopped in the opposite one. */
+export function writeServices(dir: string, services: ServiceCommand[]): void {
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  for (const s of services) {
+    if (s.command.some(a => a.includes('\n'))) throw new Error(`an argument of ${s.name} holds a line break`)
+    writeFileSync(join(dir, `${s.name}.args`), s.command.join('\n') + '\n', { mode: 0o600 })
+    rmSync(join(dir, `${s.name}.pid`), { force: true })
+  }
+  writeFileSync(join(dir, 'order'), services.map(s => s.name + '\n').join(''), { mode: 0o600 })
+}
+
+/** The supervisor of `dir` if it runs. */
+export function supervisorOf(dir: string): ProcessId | undefined {
+  const file = join(dir, 'supervise.pid')
+  if (!existsSync(file)) return undefined
+  const id = identify(Number(readFileSync(file, 'utf8')))
+  // A pid file of a killed supervisor may name somebody else's process by now.
+  return id !== undefined && readFileSync(`/proc/${id.pid}/cmdline`, 'utf8').includes(dir) ? id : undefined
+}
+
+/** The process of one service, if it runs. */
+export function serviceProcess(dir: string, name: string): ProcessId | undefined {
+  try {
+    return identify(Number(readFileSync(join(dir, `${name}.pid`), 'utf8')))
+  } catch {
+    return undefined
+  }
+}
+
+/** Starts the supervisor of `dir` on this machine, in the background. Does nothing if it runs. */
+export async function startServices(dir: string): Promise<void> {
+  if (supervisorOf(dir) === undefined) await startDetached('/bin/sh', [supervisor, dir])
+}
+
+/** Stops all services of `dir` and their supervisor, politely, then not. */
+export async function stopServices(dir: string): Promise<void> {
+  const id = supervisorOf(dir)
+  if (id === undefined) return
+  signal(id, 'SIGTERM')
+  if (await waitForEnd(id, 20_000)) return
+  signal(id, 'SIGKILL')
+  await waitForEnd(id, 2_000)
+}
