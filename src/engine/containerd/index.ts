@@ -1,0 +1,11 @@
+/** The containerd client. */
+export { connectContainerd } from './client.ts'
+export type { ConnectOptions, ContainerdClient } from './client.ts'
+export { Code, ContainerdError, hasCode, orAbsent } from './grpc.ts'
+export { jsonAny, ociAny, parseJsonAny, parseProtoAny, protoAny } from './any.ts'
+export { renderContainerdConfig } from './config.ts'
+export type { ContainerdConfig } from './config.ts'
+export type { ContentWriter, WriterOptions } from './content.ts'
+export type { EventWatch, WatchOptions } from './events.ts'
+export { timestampMs, toTimestamp } from './types.ts'
+export type * from './types.ts'
