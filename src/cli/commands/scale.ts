@@ -1,0 +1,40 @@
+/** `gantry scale`: how many instances. */
+import type { Command } from 'commander'
+import { deployments, type Kind, replicaSets, replicationControllers } from '../../core/kinds.ts'
+import { isReason } from '../../core/errors.ts'
+import type { ApiObject } from '../../core/types/index.ts'
+import type { RemoteClient } from '../../client/client.ts'
+import { withSession } from '../context.ts'
+import { kindAndName } from '../kinds.ts'
+import { json, line, UserError } from '../output.ts'
+
+export function register(program: Command): void {
+  program.command('scale <app> <count>')
+    .description('set the number of instances of a Deployment, ReplicaSet or ReplicationController')
+    .option('-n, --namespace <name>', 'namespace of the application')
+    .option('-o, --output <format>', 'json for programs')
+    .addHelpText('after', '\nExample:\n  gantry scale lattice-app-controller 6\n  gantry scale rc/lattice-app-controller 3')
+    .action((app: string, count: string, o: { namespace?: string; output?: string }, command: Command) => withSession(command, async s => {
+      const replicas = Number(count)
+      if (!/^\d+$/.test(count) || replicas > 100_000) throw new UserError(`"${count}" is not a number of instances`, 2)
+      const key = await find(s.client, app, o.namespace ?? s.namespace)
+      await s.client.patch(key.kind, key, 'merge', { spec: { replicas } }, { subresource: 'scale' })
+      if (o.output === 'json') return json({ app: key.name, kind: key.kind.kind, replicas })
+      await line(`${key.kind.singular}/${key.name} scaled to ${replicas}`)
+    }))
+}
+
+/** The scalable object of that name; a name without kind is looked for in all of them. */
+async function find(client: RemoteClient, app: string, namespace: string): Promise<{ kind: Kind; namespace: string; name: string }> {
+  const kinds: Kind<ApiObject>[] = app.includes('/') ? [kindAndName(app, deployments).kind] : [deployments, replicationControllers, replicaSets]
+  const name = app.slice(app.indexOf('/') + 1)
+  for (const kind of kinds) {
+    try {
+      await client.get(kind, { namespace, name })
+      return { kind, namespace, name }
+    } catch (e) {
+      if (!isReason(e, 'NotFound')) throw e
+    }
+  }
+  throw new UserError(`nothing that can be scaled is called "${name}" in namespace ${namespace}`)
+}

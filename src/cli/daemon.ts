@@ -1,0 +1,31 @@
+/** Entry of Gantry's daemons: `daemon.ts NAME CONFIG_FILE`. Only the named room is loaded. */
+import { readFileSync } from 'node:fs'
+import { enableCompileCache } from 'node:module'
+
+enableCompileCache()
+
+const [name, file] = process.argv.slice(2)
+const daemons: Record<string, (config: never) => Promise<{ close(): Promise<void> }>> = {
+  server: async config => (await import('../server/main.ts')).runServer(config),
+  agent: async config => (await import('../node/main.ts')).runAgent(config),
+  router: async config => (await import('../router/main.ts')).runRouter(config),
+  logger: async config => (await import('../engine/logger/main.ts')).runLogger(config),
+}
+const start = daemons[name ?? '']
+if (start === undefined || file === undefined) {
+  process.stderr.write(`usage: daemon.ts ${Object.keys(daemons).join('|')} CONFIG_FILE\n`)
+  process.exit(2)
+}
+
+process.title = `gantry-${name}`
+const running = await start(JSON.parse(readFileSync(file, 'utf8')) as never)
+let closing = false
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    if (closing) return
+    closing = true
+    // A daemon that cannot close in time is as good as killed, which every daemon survives.
+    setTimeout(() => process.exit(1), 8_000).unref()
+    void running.close().then(() => process.exit(0), () => process.exit(1))
+  })
+}
