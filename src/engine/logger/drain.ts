@@ -1,0 +1,161 @@
+/** Drains one container's FIFOs into its log file and to whoever is attached or follows. */
+import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { Socket } from 'node:net'
+import type { SocketConstructorOpts } from 'node:net'
+import type { Compressor } from './compressor.ts'
+import { LineFormatter } from './format.ts'
+import type { Stamps } from './format.ts'
+import { LogFile } from './log-file.ts'
+import type { OpenRequest } from './protocol.ts'
+
+/** Text waiting for the end of the loop's turn before it is written anyway. */
+const BATCH_CHARS = 1 << 17
+/** Unsent bytes at which an attached client holds the container up, and how long it may do so without taking anything. */
+const ATTACH_HIGH_BYTES = 1 << 20
+const ATTACH_STALL_MS = 10_000
+
+/** Shared by all reads: each chunk is used up inside its callback. */
+const buffer = Buffer.allocUnsafeSlow(1 << 16)
+/** Shared by all writes: keeps megabytes of short-lived buffers away from the garbage collector. */
+const output = Buffer.allocUnsafeSlow(1 << 20)
+
+type StreamName = 'stdout' | 'stderr'
+interface Source { name: StreamName; fd: number; socket: Socket; lines: LineFormatter }
+
+export class Drain {
+  readonly request: OpenRequest
+  /** Resolves when the output has ended and is on disk. */
+  readonly ended: Promise<void>
+  readonly #setEnded: () => void
+  readonly #file: LogFile
+  readonly #onData: () => void
+  readonly #sources = new Map<StreamName, Source>()
+  readonly #attached = new Set<Socket>()
+  readonly #blocking = new Map<Socket, NodeJS.Timeout>()
+  #pending = ''
+  #scheduled: NodeJS.Immediate | undefined
+  #done = false
+
+  /** `onData` is called after lines were written. Throws where a FIFO or the log cannot be opened. */
+  constructor(request: OpenRequest, compressor: Compressor, stamps: Stamps, onData: () => void) {
+    this.request = request
+    this.#onData = onData
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.ended = promise
+    this.#setEnded = resolve
+    this.#file = new LogFile(request, compressor, stamps)
+    try {
+      this.#open('stdout', request.stdout, stamps)
+      if (request.stderr !== undefined) this.#open('stderr', request.stderr, stamps)
+    } catch (e) {
+      for (const s of this.#sources.values()) s.socket.destroy()
+      this.#file.close()
+      throw e
+    }
+  }
+
+  /** O_RDONLY: the kernel reports the end once the last of the writers that came has gone, not before the first one came. */
+  #open(name: StreamName, path: string, stamps: Stamps): void {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const onread = { buffer, callback: (bytes: number): boolean => { this.#take(name, buffer.subarray(0, bytes)); return true } }
+    let socket: Socket
+    try {
+      // `onread` is honoured by the constructor but missing from its type.
+      socket = new Socket({ fd, readable: true, writable: false, onread } as SocketConstructorOpts)
+    } catch (e) {
+      closeSync(fd)
+      throw e
+    }
+    this.#sources.set(name, { name, fd, socket, lines: new LineFormatter(name, stamps) })
+    socket.on('error', () => { this.#endOf(name) })
+    socket.on('end', () => { this.#endOf(name) })
+    socket.resume()
+  }
+
+  #take(name: StreamName, chunk: Buffer): void {
+    const source = this.#sources.get(name)
+    if (source === undefined) return
+    if (this.#attached.size > 0) this.#broadcast(name, chunk)
+    this.#pending += source.lines.push(chunk, Date.now())
+    if (this.#pending.length >= BATCH_CHARS) this.#flush()
+    else if (this.#pending !== '') this.#scheduled ??= setImmediate(() => { this.#flush() })
+  }
+
+  #flush(): void {
+    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)
+    this.#scheduled = undefined
+    if (this.#pending === '') return
+    const text = this.#pending
+    this.#pending = ''
+    const data = text.length <= output.length ? output.subarray(0, output.write(text, 'latin1')) : Buffer.from(text, 'latin1')
+    this.#file.append(data)
+    this.#onData()
+  }
+
+  #endOf(name: StreamName): void {
+    const source = this.#sources.get(name)
+    if (source === undefined) return
+    this.#sources.delete(name)
+    source.socket.destroy()
+    this.#pending += source.lines.end(Date.now())
+    if (this.#sources.size === 0) this.#finish()
+  }
+
+  #finish(): void {
+    if (this.#done) return
+    this.#done = true
+    this.#flush()
+    this.#file.close()
+    for (const a of this.#attached) a.end()
+    for (const t of this.#blocking.values()) clearTimeout(t)
+    this.#attached.clear()
+    this.#blocking.clear()
+    this.#setEnded()
+  }
+
+  /** Takes what the FIFOs hold now, and ends. */
+  close(): void {
+    for (const source of [...this.#sources.values()]) {
+      try {
+        for (let n = readSync(source.fd, buffer); n > 0; n = readSync(source.fd, buffer)) this.#take(source.name, buffer.subarray(0, n))
+      } catch { /* EAGAIN: empty */ }
+      this.#endOf(source.name)
+    }
+  }
+
+  /** Copies of everything from now on. A client that takes nothing for 10 s while its buffer is full is cut off. */
+  attach(client: Socket): void {
+    if (this.#done) { client.end(); return }
+    this.#attached.add(client)
+    const leave = (): void => {
+      this.#attached.delete(client)
+      this.#unblock(client)
+    }
+    client.once('close', leave)
+    client.on('drain', () => { this.#unblock(client) })
+  }
+
+  #broadcast(name: StreamName, chunk: Buffer): void {
+    const frame = Buffer.allocUnsafe(5 + chunk.length)
+    frame[0] = name === 'stdout' ? 1 : 2
+    frame.writeUInt32BE(chunk.length, 1)
+    chunk.copy(frame, 5)
+    for (const client of this.#attached) {
+      client.write(frame)
+      if (client.writableLength > ATTACH_HIGH_BYTES && !this.#blocking.has(client)) this.#block(client)
+    }
+  }
+
+  #block(client: Socket): void {
+    this.#blocking.set(client, setTimeout(() => { client.destroy() }, ATTACH_STALL_MS))
+    for (const s of this.#sources.values()) s.socket.pause()
+  }
+
+  #unblock(client: Socket): void {
+    const timer = this.#blocking.get(client)
+    if (timer === undefined) return
+    clearTimeout(timer)
+    this.#blocking.delete(client)
+    if (this.#blocking.size === 0) for (const s of this.#sources.values()) s.socket.resume()
+  }
+}

@@ -1,0 +1,121 @@
+/** One container's log on disk: appends whole lines, rotates between lines, survives a full disk. */
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Compressor } from './compressor.ts'
+import { CURRENT, readNames, rotatedFiles, rotatedName } from './files.ts'
+import type { Stamps } from './format.ts'
+
+export interface LogFileOptions {
+  dir: string
+  /** Size at which `current` is rotated. */
+  maxBytes: number
+  /** Files kept, `current` included. */
+  maxFiles: number
+}
+
+const NEWLINE = 10
+
+export class LogFile {
+  readonly #options: LogFileOptions
+  readonly #compressor: Compressor
+  readonly #stamps: Stamps
+  #fd: number
+  #size: number
+  #sequence: number
+  #droppedLines = 0
+  #dropReason = ''
+
+  constructor(options: LogFileOptions, compressor: Compressor, stamps: Stamps) {
+    this.#options = options
+    this.#compressor = compressor
+    this.#stamps = stamps
+    mkdirSync(options.dir, { recursive: true, mode: 0o700 })
+    const rotated = rotatedFiles(options.dir)
+    this.#sequence = (rotated.at(-1)?.sequence ?? 0) + 1
+    for (const name of readNames(options.dir)) if (name.endsWith('.tmp')) rmSync(join(options.dir, name), { force: true })
+    for (const f of rotated) if (!f.compressed) compressor.add(f.path)
+    this.#fd = openSync(join(options.dir, CURRENT), 'a+', 0o600)
+    this.#size = fstatSync(this.#fd).size
+    this.#closeTornLine()
+  }
+
+  /** A predecessor killed inside a write left half a line: end it. */
+  #closeTornLine(): void {
+    if (this.#size === 0) return
+    const last = Buffer.alloc(1)
+    readSync(this.#fd, last, 0, 1, this.#size - 1)
+    if (last[0] !== NEWLINE) this.#write(Buffer.from('\n'))
+  }
+
+  /** `lines` ends with a newline. Never throws: what cannot be written is counted, and said once writing works again. */
+  append(lines: Buffer): void {
+    if (this.#droppedLines > 0) this.#tellDropped()
+    let rest = lines
+    while (rest.length > 0) {
+      const room = this.#options.maxBytes - this.#size
+      let end = rest.length
+      if (end > room) {
+        end = room <= 0 ? 0 : rest.lastIndexOf(NEWLINE, room - 1) + 1
+        if (end === 0 && this.#size > 0) {
+          if (!this.#rotate()) { this.#drop(rest); return }
+          continue
+        }
+        if (end === 0) end = rest.indexOf(NEWLINE) + 1
+      }
+      if (!this.#write(rest.subarray(0, end))) { this.#drop(rest); return }
+      rest = rest.subarray(end)
+    }
+  }
+
+  #write(data: Buffer): boolean {
+    let at = 0
+    try {
+      while (at < data.length) at += writeSync(this.#fd, data, at)
+      this.#size += at
+      return true
+    } catch (e) {
+      this.#dropReason = (e as Error).message.replace(/^[A-Z]+: |, write$/g, '')
+      // Half a line must not stay.
+      try { ftruncateSync(this.#fd, this.#size) } catch { /* the next open repairs it */ }
+      return false
+    }
+  }
+
+  #drop(lines: Buffer): void {
+    for (let at = lines.indexOf(NEWLINE); at >= 0; at = lines.indexOf(NEWLINE, at + 1)) this.#droppedLines++
+  }
+
+  #tellDropped(): void {
+    const text = `${this.#stamps.next(Date.now())} stderr F [gantry: ${this.#droppedLines} log lines dropped: ${this.#dropReason}]\n`
+    if (this.#write(Buffer.from(text))) this.#droppedLines = 0
+  }
+
+  #rotate(): boolean {
+    const { dir, maxFiles } = this.#options
+    const current = join(dir, CURRENT)
+    try {
+      const fresh = maxFiles > 1 ? join(dir, rotatedName(this.#sequence)) : undefined
+      if (fresh === undefined) {
+        ftruncateSync(this.#fd, 0)
+      } else {
+        renameSync(current, fresh)
+        closeSync(this.#fd)
+        this.#fd = openSync(current, 'a+', 0o600)
+      }
+      this.#sequence++
+      this.#size = 0
+      if (fresh !== undefined) this.#compressor.add(fresh)
+      const rotated = rotatedFiles(dir)
+      for (const old of rotated.slice(0, Math.max(0, rotated.length - (maxFiles - 1)))) rmSync(old.path, { force: true })
+      return true
+    } catch (e) {
+      this.#dropReason = (e as Error).message
+      return false
+    }
+  }
+
+  close(): void {
+    if (this.#droppedLines > 0) this.#tellDropped()
+    closeSync(this.#fd)
+  }
+}
