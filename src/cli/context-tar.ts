@@ -31,8 +31,8 @@ async function add(tar: Pack, dir: string, prefix: string): Promise<void> {
       const out = tar.entry({ ...header, size: s.size })
       // A file that grows meanwhile must not run over the size its header promised.
       if (s.size > 0) createReadStream(path, { end: s.size - 1 }).on('error', e => tar.destroy(e)).pipe(out)
-      else out.end()
-      await finished(out)
+      else out.end(undefined)
+      await finished(out as unknown as NodeJS.WritableStream)
     }
   }
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RemoteClient } from '../../client/client.ts'
+import { collect, pairs } from '../args.ts'
 import { withSession } from '../context.ts'
 import { folderTar } from '../context-tar.ts'
 import { follow, nodePath, readyNode } from '../nodework.ts'
@@ -11,8 +12,6 @@ import { json, UserError } from '../output.ts'
 interface Options {
   tag: string[]; file?: string; buildArg: string[]; target?: string; cache: boolean; label: string[]; node?: string; quiet?: boolean; output?: string
 }
-
-const collect = (value: string, all: string[]) => [...all, value]
 
 export function register(program: Command): void {
   program.command('build <folder>')
@@ -54,12 +53,4 @@ export async function build(client: RemoteClient, b: Build): Promise<string> {
   const last = await follow(body, { quiet: b.quiet === true })
   if (last.id === undefined) throw new UserError('the build ended without an image')
   return last.id
-}
-
-function pairs(flag: string, all: string[]): Record<string, string> {
-  return Object.fromEntries(all.map(text => {
-    const at = text.indexOf('=')
-    if (at < 1) throw new UserError(`${flag} takes NAME=value, not "${text}"`, 2)
-    return [text.slice(0, at), text.slice(at + 1)]
-  }))
 }

@@ -4,7 +4,8 @@ import { routes, services } from '../../core/kinds.ts'
 import type { Route, RouteBackend } from '../../core/types/index.ts'
 import { isReason } from '../../core/errors.ts'
 import { withSession } from '../context.ts'
-import { json, line, table, UserError } from '../output.ts'
+import { pairs, portOf } from '../args.ts'
+import { json, line, table } from '../output.ts'
 
 interface AddOptions { namespace?: string; path?: string; tcp?: string; service?: string; selector?: string; port: string; sticky?: boolean; output?: string }
 
@@ -36,7 +37,7 @@ export function register(program: Command): void {
       await line(`route/${name} set`)
 
       async function backendOf(): Promise<RouteBackend> {
-        if (o.selector !== undefined) return { selector: { matchLabels: labels(o.selector) }, port: portOf(o.port) }
+        if (o.selector !== undefined) return { selector: { matchLabels: pairs('--selector', o.selector.split(',')) }, port: portOf(o.port) }
         const service = o.service ?? await s.client.get(services, { namespace, name }).then(() => name, (e: unknown) => {
           if (isReason(e, 'NotFound')) return undefined
           throw e
@@ -73,18 +74,4 @@ export function register(program: Command): void {
 function target(b: RouteBackend): string {
   if (b.service !== undefined) return `service/${b.service.name}:${b.service.port}`
   return `${Object.entries(b.selector?.matchLabels ?? {}).map(([k, v]) => `${k}=${v}`).join(',')}:${b.port}`
-}
-
-function portOf(text: string): number {
-  const n = Number(text)
-  if (!Number.isInteger(n) || n < 1 || n > 65_535) throw new UserError(`"${text}" is not a port (1 to 65535)`, 2)
-  return n
-}
-
-function labels(text: string): Record<string, string> {
-  return Object.fromEntries(text.split(',').map(each => {
-    const [k, v] = each.split('=')
-    if (k === undefined || k === '' || v === undefined) throw new UserError(`--selector takes name=value,…, not "${text}"`, 2)
-    return [k, v]
-  }))
 }

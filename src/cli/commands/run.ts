@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { deployments, pods, routes, services } from '../../core/kinds.ts'
 import type { Container } from '../../core/types/index.ts'
+import { collect, pairs, portOf, wholeNumber } from '../args.ts'
 import { withSession } from '../context.ts'
 import { json, line, UserError } from '../output.ts'
 
@@ -9,8 +10,6 @@ interface Options {
   namespace?: string; replicas: string; env: string[]; port?: string; route?: string; cpu?: string; memory?: string
   restart: string; output?: string
 }
-
-const collect = (value: string, all: string[]) => [...all, value]
 
 export function register(program: Command): void {
   program.command('run <name> <image> [command...]')
@@ -31,17 +30,16 @@ export function register(program: Command): void {
       const labels = { app: name }
       const limits = { ...(o.cpu !== undefined && { cpu: o.cpu }), ...(o.memory !== undefined && { memory: o.memory }) }
       const container: Container = {
-        name, image, ...(argv.length > 0 && { args: argv }), env: o.env.map(variable),
+        name, image, ...(argv.length > 0 && { args: argv }), env: Object.entries(pairs('--env', o.env)).map(([n, value]) => ({ name: n, value })),
         ...(o.port !== undefined && { ports: [{ containerPort: portOf(o.port) }] }),
         ...(Object.keys(limits).length > 0 && { resources: { limits, requests: limits } }),
       }
-      if (!/^\d+$/.test(o.replicas)) throw new UserError(`"${o.replicas}" is not a number of instances`, 2)
       if (o.route !== undefined && o.port === undefined) throw new UserError('--route needs --port', 2)
       const made = []
       if (o.restart === 'Always') {
         made.push(await s.client.create(deployments, {
           apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name, namespace, labels },
-          spec: { replicas: Number(o.replicas), selector: { matchLabels: labels }, template: { metadata: { labels }, spec: { containers: [container] } } },
+          spec: { replicas: wholeNumber('instances', o.replicas, 100_000), selector: { matchLabels: labels }, template: { metadata: { labels }, spec: { containers: [container] } } },
         }))
       } else if (o.restart === 'OnFailure' || o.restart === 'Never') {
         made.push(await s.client.create(pods, {
@@ -63,16 +61,4 @@ export function register(program: Command): void {
       if (o.output === 'json') return json(made)
       for (const m of made) await line(`${m.kind.toLowerCase()}/${m.metadata.name} created`)
     }))
-}
-
-function variable(text: string): { name: string; value: string } {
-  const at = text.indexOf('=')
-  if (at < 1) throw new UserError(`--env takes NAME=value, not "${text}"`, 2)
-  return { name: text.slice(0, at), value: text.slice(at + 1) }
-}
-
-function portOf(text: string): number {
-  const n = Number(text)
-  if (!Number.isInteger(n) || n < 1 || n > 65_535) throw new UserError(`"${text}" is not a port (1 to 65535)`, 2)
-  return n
 }

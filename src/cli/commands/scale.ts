@@ -4,6 +4,7 @@ import { deployments, type Kind, replicaSets, replicationControllers } from '../
 import { isReason } from '../../core/errors.ts'
 import type { ApiObject } from '../../core/types/index.ts'
 import type { RemoteClient } from '../../client/client.ts'
+import { wholeNumber } from '../args.ts'
 import { withSession } from '../context.ts'
 import { kindAndName } from '../kinds.ts'
 import { json, line, UserError } from '../output.ts'
@@ -15,8 +16,7 @@ export function register(program: Command): void {
     .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry scale lattice-app-controller 6\n  gantry scale rc/lattice-app-controller 3')
     .action((app: string, count: string, o: { namespace?: string; output?: string }, command: Command) => withSession(command, async s => {
-      const replicas = Number(count)
-      if (!/^\d+$/.test(count) || replicas > 100_000) throw new UserError(`"${count}" is not a number of instances`, 2)
+      const replicas = wholeNumber('instances', count, 100_000)
       const key = await find(s.client, app, o.namespace ?? s.namespace)
       await s.client.patch(key.kind, key, 'merge', { spec: { replicas } }, { subresource: 'scale' })
       if (o.output === 'json') return json({ app: key.name, kind: key.kind.kind, replicas })

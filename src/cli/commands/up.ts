@@ -1,5 +1,6 @@
 /** `gantry up` and `gantry down`: the cluster on this machine. */
 import type { Command } from 'commander'
+import { portOf, wholeNumber } from '../args.ts'
 import { type Session, session } from '../context.ts'
 import { nodes as nodeKind } from '../../core/kinds.ts'
 import { ClusterError, down, up, type UpOptions } from '../../machines/cluster.ts'
@@ -7,24 +8,13 @@ import type { ClusterFile } from '../../machines/cluster-file.ts'
 import { layout } from '../../machines/layout.ts'
 import { json, line, note, paint, UserError } from '../output.ts'
 
-const port = (text: string) => {
-  const n = Number(text)
-  if (!Number.isInteger(n) || n < 1 || n > 65_535) throw new UserError(`"${text}" is not a port (1 to 65535)`, 2)
-  return n
-}
-const count = (text: string) => {
-  const n = Number(text)
-  if (!Number.isInteger(n) || n < 0 || n > 60) throw new UserError(`"${text}" is not a number of nodes (0 to 60)`, 2)
-  return n
-}
-
 export function register(program: Command): void {
   program.command('up')
     .description('start a cluster on this machine, or find the one that runs')
-    .option('-n, --nodes <count>', 'hosts to make out of namespaces; without it this machine itself is the node', count)
+    .option('-n, --nodes <count>', 'hosts to make out of namespaces; without it this machine itself is the node', text => wholeNumber('nodes', text, 60))
     .option('--store <type>', 'where state is kept: sqlite or etcd (default: sqlite)')
-    .option('--api-port <port>', 'port of the API (default: 6443, or the next free one)', port)
-    .option('--http-port <port>', 'port of the router (default: 80, or the next free one)', port)
+    .option('--api-port <port>', 'port of the API (default: 6443, or the next free one)', portOf)
+    .option('--http-port <port>', 'port of the router (default: 80, or the next free one)', portOf)
     .option('--domain <name>', 'suffix of routes\' host names (default: gantry.localhost)')
     .option('--timeout <seconds>', 'how long to wait until all nodes are ready', Number, 60)
     .option('-o, --output <format>', 'json for programs')
