@@ -32,18 +32,27 @@ export class PreconditionFailed extends Error {
   }
 }
 
+/** Everything as of one revision. */
+export interface Snapshot {
+  revision: number
+  /** In key order. */
+  entries: AsyncIterable<Entry>
+}
+
 export interface Store {
-  /** Every live entry, in key order, as of one revision (returned when the iteration ends through {@link revision}). */
-  load(): AsyncIterable<Entry>
+  /** Every live entry as of one revision; {@link subscribe} from that revision misses nothing. */
+  load(): Promise<Snapshot>
   /** The newest durable revision this store has seen. */
   revision(): number
   /**
    * Writes, resolving with the new revision once it is durable (fsync, or an etcd commit). Writes are committed in groups;
    * two writes to one key never share a revision. `PreconditionFailed` if `expect` does not hold; for {revision} of a
    * missing key too. Errors of the disk (full, read-only) reject every write of the group and leave the store usable.
+   * `value` is kept, not copied: do not change it afterwards. Own changes reach the subscriber with this very `value`,
+   * where the store can (SQLite).
    */
   put(key: string, value: Uint8Array, expect: Precondition): Promise<number>
-  /** Like {@link put}; a delete has a revision of its own. */
+  /** Like {@link put}; a delete has a revision of its own. Deleting a missing key without `expect` is `PreconditionFailed` too. */
   delete(key: string, expect: Precondition): Promise<number>
   /**
    * Every change after `revision`, in order, each exactly once; called after it is durable and, for own writes, before the
