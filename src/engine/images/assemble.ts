@@ -1,0 +1,108 @@
+/** The last steps that pull, load, import and build share: documents with their references, snapshots, names. */
+import type { ContainerdClient } from '../containerd/index.ts'
+import { EngineError } from '../engine.ts'
+import type { ImageInfo } from '../engine.ts'
+import { putDocument } from './content.ts'
+import { isDigest } from './reference.ts'
+import { DANGLING, toInfo } from './store.ts'
+import type { ImageStore } from './store.ts'
+import { Unpacker } from './unpack.ts'
+import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
+
+/** A container that uses an image, as far as removing images must know. */
+export interface ImageUser { id: string; imageId: string; running: boolean }
+
+/** What all of the image service's parts work with. */
+export interface ImageContext {
+  containerd: ContainerdClient
+  snapshotter: string
+  platform: Platform
+  store: ImageStore
+  unpacker: Unpacker
+  /** For spooled archives; private to the engine. */
+  spoolDir: string
+  users(): ImageUser[]
+}
+
+const MAX_LAYERS = 512
+
+/** Refuses documents that would lead further work astray. */
+export function checkManifest(m: Manifest, digest: string): void {
+  const ok = (d: Descriptor | undefined): boolean =>
+    typeof d === 'object' && d !== null && isDigest(String(d.digest)) && Number.isSafeInteger(d.size) && d.size >= 0 && typeof d.mediaType === 'string'
+  if (!ok(m.config) || !Array.isArray(m.layers) || m.layers.length > MAX_LAYERS || !m.layers.every(ok)) {
+    throw new EngineError('failed', `${digest} is no valid image manifest`)
+  }
+}
+
+export function checkIndex(i: Index, digest: string): void {
+  const ok = Array.isArray(i.manifests) && i.manifests.every(d =>
+    typeof d === 'object' && d !== null && isDigest(String(d.digest)) && Number.isSafeInteger(d.size) && typeof d.mediaType === 'string')
+  if (!ok) throw new EngineError('failed', `${digest} is no valid image index`)
+}
+
+export function checkConfig(config: ConfigFile, manifest: Manifest): void {
+  const ids = config.rootfs?.diff_ids
+  if (!Array.isArray(ids) || !ids.every(d => isDigest(String(d)))) throw new EngineError('failed', `${manifest.config.digest} is no image configuration`)
+  if (ids.length !== manifest.layers.length) {
+    throw new EngineError('failed', `the configuration ${manifest.config.digest} has ${ids.length} layers, its manifest ${manifest.layers.length}`)
+  }
+}
+
+/** Labels by which containerd's garbage collector finds what a manifest needs. */
+export function manifestLabels(m: Manifest): Record<string, string> {
+  const labels: Record<string, string> = { 'containerd.io/gc.ref.content.config': m.config.digest }
+  m.layers.forEach((l, i) => { labels[`containerd.io/gc.ref.content.l.${i}`] = l.digest })
+  return labels
+}
+
+export function indexLabels(i: Index): Record<string, string> {
+  return Object.fromEntries(i.manifests.map((m, n) => [`containerd.io/gc.ref.content.m.${n}`, m.digest]))
+}
+
+export function configLabels(snapshotter: string, chainId: string): Record<string, string> {
+  return chainId === '' ? {} : { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: chainId }
+}
+
+/** Writes configuration and manifest of an image made here, whose layers and snapshots are there under the lease. */
+export async function writeImage(
+  x: ImageContext, configBytes: Buffer, types: { config: string; manifest: string }, layers: Descriptor[], chainId: string, lease: string,
+): Promise<Descriptor> {
+  const config = await putDocument(x.containerd, types.config, configBytes, configLabels(x.snapshotter, chainId), lease)
+  const manifest: Manifest = { schemaVersion: 2, mediaType: types.manifest, config, layers }
+  return putDocument(x.containerd, types.manifest, Buffer.from(JSON.stringify(manifest)), manifestLabels(manifest), lease)
+}
+
+/**
+ * Gives names to a target. An image that loses its last name thereby is kept without one while containers use it.
+ * Resolves with the image.
+ */
+export async function nameImage(
+  x: ImageContext, names: string[], target: Descriptor, lease: string, taggedAtMs = Date.now(),
+): Promise<ImageInfo> {
+  for (const name of names) {
+    const before = x.store.record(name)
+    if (before !== undefined && before.targetDigest !== target.digest) await keepIfUsed(x, before.target, name, lease)
+    await x.store.put(name, target, taggedAtMs, lease)
+  }
+  const resolved = await x.store.resolve(target)
+  return toInfo(resolved, await x.store.recordsOf(resolved.id))
+}
+
+/** Makes a nameless record for a target about to lose the name `losing`, if a container uses it and no other name does. */
+export async function keepIfUsed(x: ImageContext, target: Descriptor, losing: string, lease: string): Promise<boolean> {
+  const resolved = await x.store.resolve(target).catch(() => undefined)
+  if (resolved === undefined || !x.users().some(u => u.imageId === resolved.id)) return false
+  for (const r of await x.store.recordsOf(resolved.id)) if (r.name !== losing) return true
+  await x.store.put(`${DANGLING}${target.digest}`, target, Date.now(), lease)
+  return true
+}
+
+/** Drops nameless records that no container uses any more. */
+export async function sweepDangling(x: ImageContext): Promise<void> {
+  for (const r of [...x.store.records()]) {
+    if (!r.name.startsWith(DANGLING)) continue
+    const resolved = await x.store.resolve(r.target).catch(() => undefined)
+    if (resolved === undefined || !x.users().some(u => u.imageId === resolved.id)) await x.store.delete(r.name, false)
+  }
+}

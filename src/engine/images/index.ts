@@ -1,0 +1,127 @@
+/** The image service: what this machine has, and how it gets and gives images. */
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { ContainerdClient } from '../containerd/index.ts'
+import { EngineError } from '../engine.ts'
+import type { ImageConfig, ImageInfo, ImageService } from '../engine.ts'
+import { nameImage, sweepDangling } from './assemble.ts'
+import type { ImageContext, ImageUser } from './assemble.ts'
+import { removeStaleLeases, withLease } from './content.ts'
+import { importRootfs, loadArchive } from './load.ts'
+import type { ConfigFile } from './media-types.ts'
+import { hostPlatform } from './platform.ts'
+import { Puller } from './pull.ts'
+import { pushImage } from './push.ts'
+import { familiar, formatReference, parseReference } from './reference.ts'
+import { removeImage } from './remove.ts'
+import { saveArchive } from './save.ts'
+import { PeerServer } from './serve.ts'
+import { ImageStore, toInfo } from './store.ts'
+import { Unpacker } from './unpack.ts'
+
+export interface ImageDeps {
+  containerd: ContainerdClient
+  /** Default `overlayfs`. */
+  snapshotter?: string
+  /** A directory of the image service's own; made if absent. */
+  dataDir: string
+  /** The containers that exist, for refusing to delete what they use. */
+  users(): ImageUser[]
+}
+
+/** What a container is made from. */
+export interface ImageForContainer {
+  /** Docker's image id: the configuration's digest. */
+  id: string
+  /** Full name it was found by. */
+  name: string
+  config: ConfigFile
+  /** Parent of the container's snapshot; '' for an image without layers. */
+  chainId: string
+}
+
+export interface EngineImages extends ImageService {
+  /** `not-found` if absent. Its snapshots are there when this resolves (unpacked now if they were not). */
+  resolve(reference: string): Promise<ImageForContainer>
+  /** For the builder. */
+  readonly context: ImageContext
+  close(): void
+}
+
+/** Reads the list of images and clears what a killed engine left; resolves when ready. containerd must be reachable. */
+export async function createImageService(deps: ImageDeps): Promise<EngineImages> {
+  const { containerd } = deps
+  const snapshotter = deps.snapshotter ?? 'overlayfs'
+  const spoolDir = join(deps.dataDir, 'spool')
+  await mkdir(spoolDir, { recursive: true, mode: 0o700 })
+  for (const f of await readdir(spoolDir)) await rm(join(spoolDir, f), { recursive: true, force: true })
+  await removeStaleLeases(containerd)
+  const platform = hostPlatform()
+  const store = new ImageStore(containerd, platform)
+  await store.start()
+  const x: ImageContext = { containerd, snapshotter, platform, store, unpacker: new Unpacker(containerd, snapshotter), spoolDir, users: deps.users }
+  const puller = new Puller(x)
+  const server = new PeerServer(x)
+  await sweepDangling(x)
+
+  const need = async (reference: string) => {
+    const hit = await store.lookup(reference)
+    if (hit === undefined) throw new EngineError('not-found', `No such image: ${familiar(reference)}`)
+    return hit
+  }
+  return {
+    context: x,
+    normalize: reference => formatReference(parseReference(reference)),
+    list: () => store.list(),
+    async find(reference): Promise<ImageInfo | undefined> {
+      const hit = await store.lookup(reference).catch((e: unknown) => {
+        // A record whose content is gone is as good as absent: a pull brings it back.
+        if (e instanceof EngineError && e.code === 'not-found') return undefined
+        throw e
+      })
+      return hit && toInfo(hit.resolved, await store.recordsOf(hit.resolved.id))
+    },
+    config: async reference => toImageConfig((await need(reference)).resolved.config),
+    async resolve(reference): Promise<ImageForContainer> {
+      const { record, resolved } = await need(reference)
+      if (!await x.unpacker.exists(resolved.chainId)) {
+        await withLease(containerd, 'unpack', async lease => {
+          let chain = ''
+          for (const [i, layer] of resolved.manifest.layers.entries()) {
+            chain = await x.unpacker.layer(chain, resolved.config.rootfs.diff_ids[i]!, layer, Promise.resolve(), lease)
+          }
+          await containerd.content.label(resolved.id, { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: chain }, { lease })
+        })
+      }
+      return { id: resolved.id, name: record.name, config: resolved.config, chainId: resolved.chainId }
+    },
+    pull: (reference, options) => puller.pull(reference, options),
+    push: (reference, options) => pushImage(x, reference, options),
+    load: (tar, onProgress) => loadArchive(x, tar, onProgress),
+    save: references => saveArchive(x, references),
+    import: (tar, reference, config) => importRootfs(x, tar, reference, config),
+    async tag(source, target): Promise<void> {
+      const name = parseReference(target)
+      if (name.digest !== undefined) throw new EngineError('invalid', 'refusing to create a tag with a digest reference')
+      const { record } = await need(source)
+      await withLease(containerd, 'tag', async lease => {
+        await containerd.leases.addResource(lease, { id: record.targetDigest, type: 'content' })
+        await nameImage(x, [formatReference(name)], record.target, lease)
+      })
+    },
+    remove: (reference, options) => removeImage(x, reference, options?.force),
+    serve: (method, path, headers) => server.serve(method, path, headers),
+    onChange: handler => store.onChange(handler),
+    setPeers: peers => { puller.peers = peers },
+    close: () => { store.close() },
+  }
+}
+
+function toImageConfig(file: ConfigFile): ImageConfig {
+  const c = file.config ?? {}
+  return {
+    entrypoint: c.Entrypoint ?? [], cmd: c.Cmd ?? [], env: c.Env ?? [], workingDir: c.WorkingDir ?? '', user: c.User ?? '',
+    exposedPorts: Object.keys(c.ExposedPorts ?? {}), labels: c.Labels ?? {}, volumes: Object.keys(c.Volumes ?? {}),
+    ...(c.StopSignal === undefined || c.StopSignal === '' ? {} : { stopSignal: c.StopSignal }),
+  }
+}

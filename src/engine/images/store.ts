@@ -1,0 +1,244 @@
+/**
+ * The image records of containerd in memory, with what their content says. containerd is the truth: its events (and our own
+ * writes) make the list be read again; what a digest stands for never changes, so that is read once.
+ */
+import { Code, hasCode, timestampMs } from '../containerd/index.ts'
+import type { ContainerdClient, EventWatch, Image } from '../containerd/index.ts'
+import { EngineError } from '../engine.ts'
+import type { ImageInfo } from '../engine.ts'
+import { readDocument } from './content.ts'
+import { isIndexType, isManifestType } from './media-types.ts'
+import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
+import { choosePlatform } from './platform.ts'
+import { formatReference, parseReference } from './reference.ts'
+import { chainIds } from './unpack.ts'
+
+/** When a name was given its target, in milliseconds, where that happened first: peers copy it. */
+export const TAGGED_LABEL = 'gantry/tagged-at'
+/** Records under this prefix keep an image that lost its last name while containers use it. */
+export const DANGLING = 'dangling.gantry/image@'
+
+/** What a record's target stands for on this machine's platform. */
+export interface Resolved {
+  /** Digest of the configuration: Docker's image id. */
+  id: string
+  /** What the name points to: a manifest, or an index that holds it. */
+  target: Descriptor
+  manifestDescriptor: Descriptor
+  manifest: Manifest
+  config: ConfigFile
+  /** Name of the snapshot a container's file system grows from; '' for an image without layers. */
+  chainId: string
+  /** All digests below the target, the target included. */
+  digests: string[]
+  sizeBytes: number
+}
+
+export interface ImageRecord { name: string; targetDigest: string; taggedAtMs: number; target: Descriptor }
+
+export class ImageStore {
+  readonly #containerd: ContainerdClient
+  readonly #platform: Platform
+  readonly #handlers = new Set<() => void>()
+  readonly #resolved = new Map<string, Promise<Resolved>>()
+  #records = new Map<string, ImageRecord>()
+  #refreshing: Promise<void> | undefined
+  #again = false
+  #watch: EventWatch | undefined
+
+  constructor(containerd: ContainerdClient, platform: Platform) {
+    this.#containerd = containerd
+    this.#platform = platform
+  }
+
+  /** Resolves when the list is known. */
+  async start(): Promise<void> {
+    const refresh = (): void => {
+      this.refresh().catch(() => {
+        // The connection broke: the watch lists again when it is back.
+      })
+    }
+    this.#watch = this.#containerd.events.watch({
+      topics: ['/images/create', '/images/update', '/images/delete'],
+      onEvent: refresh,
+      onConnected: () => this.refresh(),
+    })
+    await this.#watch.first
+  }
+
+  close(): void { this.#watch?.close() }
+
+  onChange(handler: () => void): () => void {
+    this.#handlers.add(handler)
+    return () => { this.#handlers.delete(handler) }
+  }
+
+  /** Reads the list again. Calls during a read share one further read, so a caller always sees its own writes. */
+  async refresh(): Promise<void> {
+    if (this.#refreshing !== undefined) {
+      this.#again = true
+      return this.#refreshing
+    }
+    this.#refreshing = (async () => {
+      do {
+        this.#again = false
+        await this.#read()
+      } while (this.#again)
+    })().finally(() => { this.#refreshing = undefined })
+    return this.#refreshing
+  }
+
+  async #read(): Promise<void> {
+    const images = await this.#containerd.images.list()
+    const before = this.#records
+    this.#records = new Map(images.map(i => [i.name, toRecord(i)]))
+    const targets = new Set(images.map(i => i.target.digest))
+    for (const digest of this.#resolved.keys()) if (!targets.has(digest)) this.#resolved.delete(digest)
+    const changed = before.size !== this.#records.size
+      || [...this.#records.values()].some(r => before.get(r.name)?.targetDigest !== r.targetDigest)
+    if (changed) for (const h of this.#handlers) h()
+  }
+
+  records(): IterableIterator<ImageRecord> { return this.#records.values() }
+
+  record(name: string): ImageRecord | undefined { return this.#records.get(name) }
+
+  /** Gives `name` its target. Content must be protected by a lease until this resolves. */
+  async put(name: string, target: Descriptor, taggedAtMs: number, lease: string): Promise<void> {
+    const { platform: _, urls: __, ...descriptor } = target
+    const image: Image = { name, target: descriptor, labels: { [TAGGED_LABEL]: String(taggedAtMs) } }
+    try {
+      await this.#containerd.images.create(image, { lease })
+    } catch (e) {
+      if (!hasCode(e, Code.alreadyExists)) throw e
+      await this.#containerd.images.update(image, ['target', `labels.${TAGGED_LABEL}`], { lease })
+    }
+    this.#set({ name, target: descriptor, targetDigest: descriptor.digest, taggedAtMs })
+  }
+
+  /** With `sync` unreferenced content is gone when this resolves. */
+  async delete(name: string, sync: boolean): Promise<void> {
+    await this.#containerd.images.delete(name, sync).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
+    const had = this.#records.delete(name)
+    if (had) for (const h of this.#handlers) h()
+  }
+
+  #set(r: ImageRecord): void {
+    const before = this.#records.get(r.name)
+    this.#records.set(r.name, r)
+    if (before?.targetDigest !== r.targetDigest) for (const h of this.#handlers) h()
+  }
+
+  /** The meaning of a target; `not-found` if its content for this platform is not here. */
+  resolve(target: Descriptor): Promise<Resolved> {
+    const known = this.#resolved.get(target.digest)
+    if (known !== undefined) return known
+    const reading = this.#resolveNow(target)
+    this.#resolved.set(target.digest, reading)
+    reading.catch(() => { this.#resolved.delete(target.digest) })
+    return reading
+  }
+
+  async #resolveNow(target: Descriptor): Promise<Resolved> {
+    const digests = [target.digest]
+    let manifestDescriptor = target
+    let sizeBytes = target.size
+    if (isIndexType(target.mediaType)) {
+      const index = await readDocument<Index>(this.#containerd, target.digest)
+      const chosen = choosePlatform(index.manifests ?? [], this.#platform)
+      if (chosen === undefined) throw new EngineError('not-found', `no image for ${this.#platform.os}/${this.#platform.architecture} in ${target.digest}`)
+      manifestDescriptor = chosen
+      // Other platforms count only if their manifests are here too; their blobs are found when they are asked for.
+      digests.push(chosen.digest)
+      sizeBytes += chosen.size
+    } else if (!isManifestType(target.mediaType)) {
+      throw new EngineError('failed', `${target.digest} is a ${target.mediaType}, which is no image`)
+    }
+    const manifest = await readDocument<Manifest>(this.#containerd, manifestDescriptor.digest)
+    const config = await readDocument<ConfigFile>(this.#containerd, manifest.config.digest)
+    digests.push(manifest.config.digest, ...manifest.layers.map(l => l.digest))
+    sizeBytes += manifest.config.size + manifest.layers.reduce((n, l) => n + l.size, 0)
+    return {
+      id: manifest.config.digest, target, manifestDescriptor, manifest, config, digests, sizeBytes,
+      chainId: chainIds(config.rootfs.diff_ids).at(-1) ?? '',
+    }
+  }
+
+  /** All images, one entry an id, newest first. Records whose content is not whole are left out. */
+  async list(): Promise<ImageInfo[]> {
+    const byId = new Map<string, { resolved: Resolved; records: ImageRecord[] }>()
+    await Promise.all([...this.#records.values()].map(async record => {
+      const resolved = await this.resolve(record.target).catch(() => undefined)
+      if (resolved === undefined) return
+      const entry = byId.get(resolved.id)
+      if (entry === undefined) byId.set(resolved.id, { resolved, records: [record] })
+      else entry.records.push(record)
+    }))
+    return [...byId.values()].map(e => toInfo(e.resolved, e.records)).sort((a, b) => b.createdAtMs - a.createdAtMs)
+  }
+
+  /**
+   * By name, `name@digest`, id or its prefix (at least 4 hex digits), or digest of manifest or index. Names win over ids.
+   * `invalid` if a prefix fits several images.
+   */
+  async lookup(reference: string): Promise<{ record: ImageRecord; resolved: Resolved } | undefined> {
+    const record = this.#byName(reference)
+    if (record !== undefined) return { record, resolved: await this.resolve(record.target) }
+    const hex = /^(?:sha256:)?([0-9a-f]{4,64})$/.exec(reference)?.[1]
+    if (hex === undefined) return undefined
+    const hits = new Map<string, { record: ImageRecord; resolved: Resolved }>()
+    for (const r of this.#records.values()) {
+      const resolved = await this.resolve(r.target).catch(() => undefined)
+      if (resolved === undefined) continue
+      const fits = resolved.id.startsWith(hex, 7)
+        || (hex.length === 64 && (r.targetDigest.endsWith(hex) || resolved.manifestDescriptor.digest.endsWith(hex)))
+      if (fits && !hits.has(resolved.id)) hits.set(resolved.id, { record: r, resolved })
+    }
+    if (hits.size > 1) throw new EngineError('invalid', `"${reference}" fits ${hits.size} images: give more of the id`)
+    return [...hits.values()][0]
+  }
+
+  #byName(reference: string): ImageRecord | undefined {
+    const exact = this.#records.get(reference)
+    if (exact !== undefined) return exact
+    let parsed
+    try {
+      parsed = parseReference(reference)
+    } catch {
+      return undefined
+    }
+    const named = this.#records.get(formatReference(parsed))
+    if (named !== undefined || parsed.digest === undefined) return named
+    // name@digest of an image that is here under a tag of the same repository.
+    for (const r of this.#records.values()) {
+      if (r.targetDigest === parsed.digest && r.name.startsWith(`${parsed.host}/${parsed.path}:`)) return r
+    }
+    return undefined
+  }
+
+  /** All records of one image id. */
+  async recordsOf(id: string): Promise<ImageRecord[]> {
+    const out: ImageRecord[] = []
+    for (const r of this.#records.values()) {
+      if ((await this.resolve(r.target).catch(() => undefined))?.id === id) out.push(r)
+    }
+    return out
+  }
+}
+
+function toRecord(i: Image): ImageRecord {
+  const tagged = Number(i.labels[TAGGED_LABEL])
+  return {
+    name: i.name, target: i.target, targetDigest: i.target.digest,
+    taggedAtMs: Number.isFinite(tagged) && tagged > 0 ? tagged : timestampMs(i.createdAt) ?? 0,
+  }
+}
+
+export function toInfo(resolved: Resolved, records: ImageRecord[]): ImageInfo {
+  const created = Date.parse(resolved.config.created ?? '')
+  const named = records.filter(r => !r.name.startsWith(DANGLING)).sort((a, b) => (a.name < b.name ? -1 : 1))
+  return {
+    id: resolved.id, names: named.map(r => r.name), digests: named.map(r => r.targetDigest), sizeBytes: resolved.sizeBytes,
+    createdAtMs: Number.isNaN(created) ? 0 : created, labels: resolved.config.config?.Labels ?? {},
+  }
+}

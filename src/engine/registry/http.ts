@@ -1,0 +1,135 @@
+/** HTTP as registries need it: redirects, time limits on silence rather than on length, small bodies with a bound. */
+import { Agent as HttpAgent, request as httpRequest } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { pipeline, Readable } from 'node:stream'
+import { EngineError } from '../engine.ts'
+
+export interface HttpRequest {
+  method: string
+  url: URL
+  headers?: Record<string, string>
+  body?: Buffer | (() => Readable)
+  signal?: AbortSignal
+  /** Silence after which the peer counts as stalled; default 30 s. */
+  stallMs?: number
+  /** Follow redirects; default true. */
+  follow?: boolean
+}
+
+export interface HttpResponse {
+  status: number
+  headers: Record<string, string>
+  /** Fails with `unavailable` when the peer stalls or breaks off. */
+  body: Readable
+  /** Where it came from after redirects. */
+  url: URL
+}
+
+const STALL_MS = 30_000
+const MAX_REDIRECTS = 5
+const agents = { 'http:': new HttpAgent({ keepAlive: true, timeout: 60_000 }), 'https:': new HttpsAgent({ keepAlive: true, timeout: 60_000 }) }
+
+/** Resolves with any status; rejects with `unavailable` when nobody answers in time. */
+export async function http(r: HttpRequest): Promise<HttpResponse> {
+  let url = r.url
+  let headers = { ...r.headers }
+  let method = r.method
+  let body = r.body
+  for (let redirects = 0; ; redirects++) {
+    const response = await once({ ...r, url, headers, method, body })
+    const location = response.headers['location']
+    if (r.follow === false || ![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response
+    response.body.resume()
+    if (redirects === MAX_REDIRECTS) throw new EngineError('failed', `${r.url.host} redirects more than ${MAX_REDIRECTS} times`)
+    const next = new URL(location, url)
+    if (!(next.protocol in agents)) throw new EngineError('failed', `${url.host} redirects to ${next.protocol}, which is not HTTP`)
+    if (url.protocol === 'https:' && next.protocol === 'http:') throw new EngineError('failed', `${url.host} redirects from HTTPS to plain HTTP`)
+    // Credentials are for the host they were given for: storage behind a registry has its own in the address.
+    if (next.host !== url.host) headers = Object.fromEntries(Object.entries(headers).filter(([k]) => k.toLowerCase() !== 'authorization'))
+    if (response.status === 303 && method !== 'HEAD') {
+      method = 'GET'
+      body = undefined
+    }
+    url = next
+  }
+}
+
+function once(r: HttpRequest): Promise<HttpResponse> {
+  const stallMs = r.stallMs ?? STALL_MS
+  return new Promise((resolve, reject) => {
+    const secure = r.url.protocol === 'https:'
+    const headers: Record<string, string> = { 'user-agent': 'gantry/1', ...r.headers }
+    if (Buffer.isBuffer(r.body)) headers['content-length'] = String(r.body.length)
+    const request = (secure ? httpsRequest : httpRequest)(r.url, {
+      method: r.method, headers, signal: r.signal, agent: secure ? agents['https:'] : agents['http:'],
+    })
+    const stalled = (): void => {
+      request.destroy(new EngineError('unavailable', `${r.url.host} did not answer for ${Math.round(stallMs / 1000)} s`))
+    }
+    // While a body goes out, each piece that is taken counts as life.
+    const timer = setTimeout(stalled, stallMs)
+    request.on('response', (response: IncomingMessage) => {
+      clearTimeout(timer)
+      const flat: Record<string, string> = {}
+      for (const [k, v] of Object.entries(response.headers)) if (v !== undefined) flat[k] = Array.isArray(v) ? v.join(', ') : v
+      resolve({ status: response.statusCode ?? 0, headers: flat, body: guarded(response, stallMs, r.url.host), url: r.url })
+    })
+    request.on('error', (e: NodeJS.ErrnoException) => {
+      clearTimeout(timer)
+      if (r.signal?.aborted === true) reject(r.signal.reason as Error)
+      else reject(e instanceof EngineError ? e : new EngineError('unavailable', `${r.url.host} could not be reached: ${reason(e)}`))
+    })
+    if (typeof r.body === 'function') {
+      const source = r.body()
+      source.on('data', () => timer.refresh())
+      pipeline(source, request, e => { if (e) request.destroy(e) })
+    } else {
+      request.end(r.body)
+    }
+  })
+}
+
+function reason(e: NodeJS.ErrnoException): string {
+  if (e.code === 'ENOTFOUND' || e.code === 'EAI_AGAIN') return 'its name does not resolve'
+  if (e.code === 'ECONNREFUSED') return 'connection refused'
+  return e.message === '' ? e.code ?? 'unknown error' : e.message
+}
+
+/** The body, with a limit on silence that runs only while the reader waits for more. */
+export function guarded(body: Readable, stallMs: number, name: string): Readable {
+  async function* read(): AsyncGenerator<Buffer> {
+    const timer = setTimeout(() => {
+      body.destroy(new EngineError('unavailable', `${name} sent nothing for ${Math.round(stallMs / 1000)} s`))
+    }, stallMs)
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        clearTimeout(timer)
+        yield chunk
+        timer.refresh()
+      }
+    } catch (e) {
+      if (e instanceof EngineError) throw e
+      throw new EngineError('unavailable', `${name} broke off: ${reason(e as NodeJS.ErrnoException)}`)
+    } finally {
+      clearTimeout(timer)
+      body.destroy()
+    }
+  }
+  return Readable.from(read(), { objectMode: false, highWaterMark: 256 * 1024 })
+}
+
+/** A whole body of at most `maxBytes`; `failed` beyond that. */
+export async function readBody(body: Readable, maxBytes: number, what: string): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let size = 0
+  for await (const part of body as AsyncIterable<Buffer>) {
+    size += part.length
+    if (size > maxBytes) {
+      body.destroy()
+      throw new EngineError('failed', `${what} is larger than ${maxBytes} bytes`)
+    }
+    parts.push(part)
+  }
+  return Buffer.concat(parts)
+}
