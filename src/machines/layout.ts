@@ -82,7 +82,6 @@ export interface RouterConfig {
   joinOverlay: boolean
   httpAddress: string
   httpPort: number
-  httpsPort?: number
   /** Routes without a host's dots get `.DOMAIN`. */
   domain: string
 }

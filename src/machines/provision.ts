@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { renderContainerdConfig } from '../engine/containerd/config.ts'
+import { emptyPlan, proxyCommand, proxyPaths, writeProxyFiles } from '../router/proxy.ts'
 import type { ClusterFile, NodePlan } from './cluster-file.ts'
 import type { AgentConfig, Identity, Layout, RouterConfig, ServerConfig } from './layout.ts'
 import { type CertificateAuthority, createCA, issueCert, kubeconfig, writeIdentity, writePrivate } from './pki.ts'
@@ -137,5 +138,8 @@ export async function provisionRouter(l: Layout, f: ClusterFile): Promise<Servic
   }
   const file = join(dataDir, 'router.json')
   await writePrivate(file, JSON.stringify(config, null, 2))
-  return [gantryDaemon('router', file)]
+  // The proxy needs a configuration to start with; from then on the router keeps it.
+  if (!existsSync(proxyPaths(config).config)) writeProxyFiles(config, emptyPlan())
+  mkdirSync(config.runDir, { recursive: true, mode: 0o700 })
+  return [{ name: 'haproxy', command: proxyCommand(config) }, gantryDaemon('router', file)]
 }

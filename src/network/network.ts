@@ -22,6 +22,8 @@ export interface NetworkOptions {
   vxlanId?: number
   vxlanPort?: number
   mtu?: number
+  /** Namespaces kept ready; 0 on a machine that runs no Pods. */
+  poolSize?: number
 }
 
 /** Another machine of the overlay. Its VXLAN MAC is derived from its podCIDR, so nothing else need be known. */
