@@ -9,7 +9,7 @@ import type { PreparedScore } from './scores/score.ts'
 import type { NodeInfo, Snapshot } from './snapshot.ts'
 
 /** Candidates scored per Pod. In order of load the best are among the first; more gain nothing measurable. */
-const CANDIDATES = 32
+const CANDIDATES = 24
 /** Candidates looked at further for what a Pod prefers, beyond the first. */
 const PREFERRED_CANDIDATES = 32
 /** Classes whose prepared filters and scores are kept. */

@@ -22,6 +22,8 @@ export interface Waiting {
   retryAtMs: number
   /** Why it last did not fit, as reported to its status and event. */
   reported: string | undefined
+  /** The node where its victims are leaving. */
+  nominated: string | undefined
   place: 'active' | 'backoff' | 'unschedulable' | 'popped'
 }
 
@@ -38,7 +40,8 @@ export class SchedulingQueue {
 
   add(pod: Pod, cls: PodClass): Waiting {
     const w: Waiting = {
-      uid: pod.metadata.uid!, pod, cls, seq: this.#seq++, failures: 0, retryAtMs: 0, reported: undefined, place: 'active',
+      uid: pod.metadata.uid!, pod, cls, seq: this.#seq++, failures: 0, retryAtMs: 0, reported: undefined, nominated: undefined,
+      place: 'active',
     }
     this.#waiting.set(w.uid, w)
     this.#active.push(w)
@@ -79,11 +82,11 @@ export class SchedulingQueue {
     this.#delay(w, nowMs + backoffMs(w.failures))
   }
 
-  /** Waits for {@link released}; the back-off holds from now all the same. */
-  park(w: Waiting, nowMs: number): void {
+  /** Waits for {@link released}; the back-off holds from now all the same, unless room is being made for it (`atOnce`). */
+  park(w: Waiting, nowMs: number, atOnce = false): void {
     w.failures++
     w.place = 'unschedulable'
-    w.retryAtMs = nowMs + backoffMs(w.failures)
+    w.retryAtMs = atOnce ? nowMs : nowMs + backoffMs(w.failures)
     this.#unschedulable.add(w)
     this.#watchdog.push({ w, parking: w.failures, atMs: nowMs + UNSCHEDULABLE_MS })
   }

@@ -71,6 +71,8 @@ export class Snapshot {
   readonly #owners = new Map<string, Map<number, number>>()
   /** Image name → nodes that have it. */
   readonly #imageNodes = new Map<string, number>()
+  /** Priority → Pods placed that have it. */
+  readonly #priorities = new Map<number, number>()
   #statics = 0
   /** Nodes with PreferNoSchedule taints: without any, nobody needs to look. */
   discouragedNodes = 0
@@ -90,6 +92,7 @@ export class Snapshot {
   placed(uid: string): PlacedPod | undefined { return this.#pods.get(uid) }
   /** Node index → Pods of this owner there. */
   ownerPods(ownerUid: string): ReadonlyMap<number, number> | undefined { return this.#owners.get(ownerUid) }
+  hasPriorityBelow(priority: number): boolean { return [...this.#priorities.keys()].some((p) => p < priority) }
   nodesWithImage(image: string): number { return this.#imageNodes.get(image) ?? 0 }
 
   setNode(node: Node): void {
@@ -138,6 +141,7 @@ export class Snapshot {
     }
     const placed: PlacedPod = { uid, pod, cls: cls === undefined ? this.classes.acquire(pod) : this.classes.share(cls), node: undefined, nodeName, assumed }
     this.#pods.set(uid, placed)
+    this.#countPriority(placed.cls.priority, 1)
     const info = this.#nodes.get(nodeName)
     if (info === undefined) return this.#stray(placed)
     this.#put(placed, info)
@@ -148,6 +152,7 @@ export class Snapshot {
     const placed = this.#pods.get(uid)
     if (placed === undefined) return
     this.#pods.delete(uid)
+    this.#countPriority(placed.cls.priority, -1)
     this.releases++
     const info = placed.node
     if (info === undefined) {
@@ -242,6 +247,12 @@ export class Snapshot {
     for (const name of images.keys()) if (!info.images.has(name)) this.#countImage(name, 1)
     for (const name of info.images.keys()) if (!images.has(name)) this.#countImage(name, -1)
     info.images = images
+  }
+
+  #countPriority(priority: number, n: number): void {
+    const count = (this.#priorities.get(priority) ?? 0) + n
+    if (count > 0) this.#priorities.set(priority, count)
+    else this.#priorities.delete(priority)
   }
 
   #countImage(image: string, n: number): void {

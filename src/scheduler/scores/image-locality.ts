@@ -21,17 +21,19 @@ export const imageLocality: Score = {
     const images = cls.images.map(spellings)
     if (images.length === 0) return undefined
     const most = MOST_BYTES * images.length
+    let anywhere: string[][] = []
     return {
+      begin() { anywhere = images.filter((names) => names.some((n) => snapshot.nodesWithImage(n) > 0)) },
       score(node) {
         let held = 0
-        for (const names of images) {
+        for (const names of anywhere) {
           const name = names.find((n) => node.images.has(n))
           if (name !== undefined) held += node.images.get(name)!
         }
         return 100 * (Math.max(LEAST_BYTES, Math.min(most, held)) - LEAST_BYTES) / (most - LEAST_BYTES)
       },
       // Where all nodes have an image, or none has, it leads nowhere.
-      guides: () => images.some((names) => names.some((name) => {
+      guides: () => anywhere.some((names) => names.some((name) => {
         const n = snapshot.nodesWithImage(name)
         return n > 0 && n < snapshot.nodeCount
       })),
