@@ -6,12 +6,18 @@ import type { Client, Informer } from '../../core/client.ts'
 import { pods } from '../../core/kinds.ts'
 import type { ApiObject, Lease, Pod } from '../../core/types/index.ts'
 import type { Attributes, User } from '../host.ts'
-import { nodeOf } from '../tunnel/mount.ts'
 
 const READS = new Set(['get', 'list', 'watch'])
 const OWN_OBJECTS = new Set(['nodes', 'machines', 'leases'])
 const NODE_LEASES = 'kube-node-lease'
 const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
+
+const NODE_PREFIX = 'system:node:'
+
+/** The node a user is, by its certificate's name and group; undefined for anyone else. */
+export function nodeOf(user: { name: string; groups: string[] }): string | undefined {
+  return user.name.startsWith(NODE_PREFIX) && user.groups.includes('system:nodes') ? user.name.slice(NODE_PREFIX.length) : undefined
+}
 
 export class NodeRestriction {
   readonly #pods: Informer<Pod>

@@ -4,10 +4,10 @@ import { defineKind, nodes, pods, secrets, serviceAccounts } from '../../core/ki
 import type { Kind } from '../../core/kinds.ts'
 import type { ApiObject, PolicyRule } from '../../core/types/index.ts'
 import type { Attributes, Context, ServerHost, User } from '../host.ts'
-import { nodeOf } from '../tunnel/mount.ts'
 import type { Authenticator } from './authenticator.ts'
 import type { Authorizer } from './authorizer.ts'
 import { forbidden } from './forbidden.ts'
+import { nodeOf } from './node-restriction.ts'
 import type { ServiceAccountTokens } from './service-account-tokens.ts'
 
 const AUTHORIZATION = { group: 'authorization.k8s.io', version: 'v1' }

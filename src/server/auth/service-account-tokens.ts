@@ -3,7 +3,7 @@
  * server of a cluster signs and accepts the same ones without another secret to keep.
  */
 import { createECDH, createPrivateKey, createPublicKey, createHash, hkdfSync, randomUUID, sign, verify } from 'node:crypto'
-import type { KeyObject, webcrypto } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 
 export interface TokenBinding { kind: 'Pod' | 'Secret' | 'Node'; name: string; uid: string }
 
@@ -78,7 +78,7 @@ export class ServiceAccountTokens {
   }
 
   /** The public key, for others who verify tokens (`/openid/v1/jwks`). */
-  jwks(): { keys: webcrypto.JsonWebKey[] } {
+  jwks(): { keys: object[] } {
     return { keys: [{ ...this.#publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: this.#keyId }] }
   }
 

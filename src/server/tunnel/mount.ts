@@ -1,21 +1,16 @@
 /** Where agents dial in: `POST /gantry/v1/tunnel` with `Upgrade: gantry-tunnel`. */
 import { ApiError } from '../../core/errors.ts'
+import { nodeOf } from '../auth/node-restriction.ts'
 import type { ServerHost } from '../host.ts'
 import type { Tunnels } from './tunnels.ts'
 
 const PROTOCOL = 'gantry-tunnel'
-const NODE_PREFIX = 'system:node:'
-
-/** The node a user is, by its certificate's name and group; undefined for anyone else. */
-export function nodeOf(user: { name: string; groups: string[] }): string | undefined {
-  return user.name.startsWith(NODE_PREFIX) && user.groups.includes('system:nodes') ? user.name.slice(NODE_PREFIX.length) : undefined
-}
 
 export function mountTunnel(host: ServerHost, tunnels: Tunnels): void {
   host.onUpgrade('/gantry/v1/tunnel', ({ req, user }, socket, head) => {
     const node = nodeOf(user)
     if (node === undefined || node === '') {
-      return host.refuse(socket, new ApiError('Forbidden', `only nodes may open a tunnel: "${user.name}" is no ${NODE_PREFIX}NAME in group system:nodes`))
+      return host.refuse(socket, new ApiError('Forbidden', `only nodes may open a tunnel: "${user.name}" is no system:node:NAME in group system:nodes`))
     }
     if (String(req.headers['upgrade']).toLowerCase() !== PROTOCOL) {
       return host.refuse(socket, new ApiError('BadRequest', `the tunnel needs "Upgrade: ${PROTOCOL}"`))
