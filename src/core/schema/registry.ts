@@ -26,6 +26,8 @@ export type Scalar = typeof SCALARS[number]
 export interface Field {
   number: number
   name: string
+  /** The field in a set of managed fields: `f:NAME`. */
+  setKey: string
   shape: 'one' | 'list' | 'map'
   scalar: Scalar | undefined
   message: Message | undefined
@@ -97,7 +99,7 @@ function readField(text: string, parent: Message): Field {
   if (!m) throw new Error(`types: ${parent.name}: cannot read ${JSON.stringify(text)}`)
   const scalar = SCALARS.find(s => s === m[3])
   const field: Field = {
-    number: Number(number), name, shape: m[1] === '[]' ? 'list' : m[1] === '{}' ? 'map' : 'one',
+    number: Number(number), name, setKey: `f:${name}`, shape: m[1] === '[]' ? 'list' : m[1] === '{}' ? 'map' : 'one',
     scalar, message: scalar ? undefined : lookUp(m[3] as string, parent),
     pointer: m[2] === '*', required: m[4] === '!', inline: name === '<',
     merge: undefined, retainKeys: false, ownership: undefined, mapKeys: [], default: undefined,
