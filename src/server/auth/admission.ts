@@ -1,4 +1,5 @@
 /** What authorisation can only judge with the object in hand: nodes' own objects, and passing on rights one does not have. */
+import { equal } from '../../core/clone.ts'
 import { ApiError } from '../../core/errors.ts'
 import type { Kind } from '../../core/kinds.ts'
 import type { ApiObject, ClusterRole, PolicyRule, RoleBinding } from '../../core/types/index.ts'
@@ -17,9 +18,15 @@ export function admitObject(authorizer: Authorizer, user: User, kind: Kind, obje
   if (user.groups.includes(MASTERS)) return
   const refusal = authorizer.nodes.objectRefusal(user, kind.plural, object, old)
   if (refusal !== undefined) throw refused(kind, object, refusal)
-  if (kind.group !== RBAC_GROUP) return
+  if (kind.group !== RBAC_GROUP || (old !== undefined && equal(grants(object), grants(old)))) return
   if (kind.plural === 'roles' || kind.plural === 'clusterroles') admitRole(authorizer, user, kind, object as ClusterRole)
   else if (kind.plural === 'rolebindings' || kind.plural === 'clusterrolebindings') admitBinding(authorizer, user, kind, object as RoleBinding)
+}
+
+/** What of a role or binding gives rights to someone. */
+function grants(object: ApiObject): unknown {
+  const { rules, aggregationRule, roleRef, subjects } = object as Partial<ClusterRole & RoleBinding>
+  return [rules ?? [], aggregationRule ?? null, roleRef ?? null, subjects ?? []]
 }
 
 function admitRole(authorizer: Authorizer, user: User, kind: Kind, role: ClusterRole): void {
