@@ -1,0 +1,38 @@
+/** Where this machine's cgroups are mounted: one hierarchy (v2) or one a controller (v1). */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+export interface Cgroups {
+  v2: boolean
+  /** Directory of a cgroup in one controller's hierarchy; undefined if the machine lacks it. */
+  path(controller: string, cgroup: string): string | undefined
+}
+
+let found: Cgroups | undefined
+
+export function cgroups(): Cgroups {
+  found ??= parseMounts(readFileSync('/proc/self/mountinfo', 'utf8'))
+  return found
+}
+
+/** From the text of /proc/self/mountinfo. A hybrid machine's v2 mount has no controllers: v1 counts there. */
+export function parseMounts(mountinfo: string): Cgroups {
+  const controllers = new Map<string, string>()
+  let unified: string | undefined
+  for (const line of mountinfo.split('\n')) {
+    const [front, back] = line.split(' - ')
+    const mountPoint = front?.split(' ')[4]
+    const [type, , options] = back?.split(' ') ?? []
+    if (mountPoint === undefined) continue
+    if (type === 'cgroup2') unified ??= mountPoint
+    else if (type === 'cgroup') for (const o of options?.split(',') ?? []) if (!controllers.has(o)) controllers.set(o, mountPoint)
+  }
+  const v2 = unified !== undefined && !controllers.has('memory')
+  return {
+    v2,
+    path: (controller, cgroup) => {
+      const mount = v2 ? unified : controllers.get(controller)
+      return mount === undefined ? undefined : join(mount, cgroup)
+    },
+  }
+}
