@@ -5,7 +5,14 @@ import { tableCells } from '../core/table.ts'
 import type { OwnerReference, Pod } from '../core/types/index.ts'
 import { UserError } from './output.ts'
 
-export interface Instance { pod: Pod; app: string; /** The owner's kind, lower case; `pod` for a Pod of nobody. */ of: string; status: string; restarts: string }
+export interface Instance {
+  pod: Pod
+  app: string
+  /** The owner's kind, lower case; `pod` for a Pod of nobody. */
+  of: string
+  status: string
+  restarts: string
+}
 
 /** All instances, or those of one namespace, by application and name. */
 export async function instances(client: Client, namespace?: string): Promise<Instance[]> {

@@ -22,7 +22,9 @@ const MIN_STICKY = 16
 
 /** Routes keep the slot they had in `before`; `held` remembers route → slot between calls and is changed. */
 export function planOf(desired: Desired, before: Plan | undefined, held: Map<string, string>): Plan {
-  const plan: Plan = { slots: new Map(), hosts: new Map(), tcpPorts: [], httpSlots: before?.httpSlots ?? MIN_HTTP, stickySlots: before?.stickySlots ?? MIN_STICKY }
+  const plan: Plan = {
+    slots: new Map(), hosts: new Map(), tcpPorts: [], httpSlots: before?.httpSlots ?? MIN_HTTP, stickySlots: before?.stickySlots ?? MIN_STICKY,
+  }
   const live = new Set(desired.ways.map(w => w.route))
   for (const route of [...held.keys()]) if (!live.has(route)) held.delete(route)
   for (const way of desired.ways) {

@@ -5,7 +5,11 @@ import { withSession } from '../context.ts'
 import { kindNamed } from '../kinds.ts'
 import { json, line, table, UserError } from '../output.ts'
 
-interface Table { columnDefinitions: { name: string; priority: number }[]; rows: { cells: (string | number | null)[]; object: { metadata: { namespace?: string } } }[] }
+interface Table {
+  columnDefinitions: { name: string; priority: number }[]
+  rows: { cells: (string | number | null)[]; object: { metadata: { namespace?: string } } }[]
+}
+interface Options { namespace?: string; allNamespaces?: boolean; selector?: string; output?: string }
 
 export function register(program: Command): void {
   program.command('get <kind> [name]')
@@ -15,7 +19,7 @@ export function register(program: Command): void {
     .option('-l, --selector <labels>', 'only objects with these labels')
     .option('-o, --output <format>', 'json, yaml, wide or name')
     .addHelpText('after', '\nExample:\n  gantry get pods -A\n  gantry get route web -o yaml')
-    .action((kindText: string, name: string | undefined, o: { namespace?: string; allNamespaces?: boolean; selector?: string; output?: string }, command: Command) =>
+    .action((kindText: string, name: string | undefined, o: Options, command: Command) =>
       withSession(command, async s => {
         const kind = kindNamed(kindText)
         const namespace = !kind.namespaced || (o.allNamespaces === true && name === undefined) ? undefined : o.namespace ?? s.namespace

@@ -45,8 +45,11 @@ export async function visitUntil(what: string, port: number, host: string, path:
   }
 }
 
+/** `seen`: answer → how often. */
+export interface Visits { requests: number; failed: number; seen: Map<string, number> }
+
 /** Visitors who keep coming: `count` at a time, until `stop`, which tells how they fared. */
-export function visitors(count: number, port: number, host: string, path: string): { stop(): Promise<{ requests: number; failed: number; seen: Map<string, number> }> } {
+export function visitors(count: number, port: number, host: string, path: string): { stop(): Promise<Visits> } {
   const agent = new Agent({ keepAlive: true, maxSockets: count })
   const result = { requests: 0, failed: 0, seen: new Map<string, number>() }
   let going = true

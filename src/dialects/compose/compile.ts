@@ -26,7 +26,10 @@ export function runsOnce(project: ComposeProject, service: string): boolean {
 export function compileService(project: ComposeProject, name: string, o: CompileOptions): Compiled {
   const s = project.spec.services[name]!
   const labels = labelsOf(project.metadata.name, name)
-  const meta = (objectName: string) => ({ name: objectName, namespace: project.metadata.namespace!, labels: { ...s.labels && validLabels(s.labels), ...labels }, ownerReferences: [ownerOf(project)] })
+  const meta = (objectName: string) => ({
+    name: objectName, namespace: project.metadata.namespace!, ownerReferences: [ownerOf(project)],
+    labels: { ...s.labels && validLabels(s.labels), ...labels },
+  })
   const once = runsOnce(project, name)
   const template = podSpec(project, name, s, once, o)
   const workload: Deployment | Pod = once

@@ -138,7 +138,7 @@ function buildOf(body: Record<string, unknown>, where: string, at: Place): Build
   const { context = '.', dockerfile, args, target } = b as Record<string, unknown>
   return {
     context: resolve(at.base, String(context)), ...(dockerfile !== undefined && { dockerfile: String(dockerfile) }), ...(target !== undefined && { target: String(target) }),
-    args: Object.fromEntries(Object.entries(mapOf(args, `${where}.build.args`)).flatMap(([k, v]) => (v ?? at.env[k]) === undefined ? [] : [[k, (v ?? at.env[k])!]])),
+    args: present(Object.entries(mapOf(args, `${where}.build.args`)).map(([k, v]) => [k, v ?? at.env[k]])),
   }
 }
 
@@ -151,7 +151,12 @@ function environmentOf(body: Record<string, unknown>, where: string, at: Place):
     else if (required) throw new ComposeError(`${where}.env_file: there is no file ${path}`)
   }
   for (const [k, v] of Object.entries(mapOf(body['environment'], `${where}.environment`))) out[k] = v ?? at.env[k]
-  return Object.fromEntries(Object.entries(out).filter((e): e is [string, string] => e[1] !== undefined))
+  return present(Object.entries(out))
+}
+
+/** Without the keys that have no value. */
+function present(entries: [string, string | undefined][]): Record<string, string> {
+  return Object.fromEntries(entries.filter((e): e is [string, string] => e[1] !== undefined))
 }
 
 function linksOf(value: unknown, where: string): Record<string, string> {
