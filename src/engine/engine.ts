@@ -255,7 +255,7 @@ export interface ImageService {
    * Makes the image present and unpacked: from peers, else from its registry. One pull per digest at a time. Rejects with
    * `not-found` (nobody has it), `unavailable` (could not be reached) or `failed` (wrong digest, bad layer …).
    */
-  pull(reference: string, options?: { auth?: RegistryAuth; onProgress?: OnProgress; peersOnly?: boolean }): Promise<ImageInfo>
+  pull(reference: string, options?: { auth?: RegistryAuth; onProgress?: OnProgress; peersOnly?: boolean; insecure?: boolean }): Promise<ImageInfo>
   push(reference: string, options?: { auth?: RegistryAuth; onProgress?: OnProgress; insecure?: boolean }): Promise<{ digest: string }>
   /** `docker save` or OCI layout archives, plain or gzip/zstd. Returns the names it made. */
   load(tar: Readable, onProgress?: OnProgress): Promise<string[]>
@@ -291,7 +291,7 @@ export interface Builder {
   build(options: BuildOptions): Promise<ImageInfo>
 }
 
-/** Network for build steps: the agent (or a test) gives a sandbox with a way out. */
+/** Network for build steps: the agent (or a test) gives a sandbox with a way out. `resolvConf` is the text of the file. */
 export interface BuildNetwork { open(id: string): Promise<{ netnsPath: string; resolvConf: string; close(): Promise<void> }> }
 
 export interface Engine {

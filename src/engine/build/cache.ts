@@ -1,0 +1,134 @@
+/**
+ * The build cache: which step on which parent gave which layer. The table is a file of our own; the layers are kept from
+ * containerd's garbage collector by a label on their blobs. Either may be lost or stale without harm: a step whose layer is
+ * gone is done again.
+ */
+import { createHash } from 'node:crypto'
+import { readFile, rename, writeFile } from 'node:fs/promises'
+import { orAbsent } from '../containerd/index.ts'
+import type { ImageContext } from '../images/assemble.ts'
+import type { Descriptor } from '../images/media-types.ts'
+import { CACHE_ROOT_LABEL } from '../images/remove.ts'
+
+export interface CachedStep {
+  /** When the step was done: images from the cache keep their time, and so their id. */
+  created: string
+  /** Left out for steps that change only the configuration, or nothing. */
+  layer?: { descriptor: Descriptor; diffId: string; chainId: string }
+}
+interface Entry extends CachedStep { usedAtMs: number }
+
+const MARK = 'gantry/build-cache'
+const MAX_ENTRIES = 1000
+const MAX_AGE_MS = 14 * 24 * 3600_000
+
+export function stepKey(parent: string, ...parts: string[]): string {
+  return createHash('sha256').update(JSON.stringify([parent, ...parts])).digest('hex')
+}
+
+export class BuildCache {
+  readonly #x: ImageContext
+  readonly #file: string
+  readonly #entries = new Map<string, Entry>()
+  #saving: Promise<void> | undefined
+  #dirty = false
+
+  constructor(x: ImageContext, file: string) {
+    this.#x = x
+    this.#file = file
+  }
+
+  /** Reads the table and lets go of layers it does not know (the engine was killed between the two). */
+  async load(): Promise<void> {
+    try {
+      const entries = JSON.parse(await readFile(this.#file, 'utf8')) as Record<string, Entry>
+      for (const [k, e] of Object.entries(entries)) if (typeof e?.created === 'string') this.#entries.set(k, e)
+    } catch {
+      // None yet, or broken off by a power cut: an empty cache is always right.
+    }
+    const known = new Set([...this.#entries.values()].flatMap(e => (e.layer === undefined ? [] : [e.layer.descriptor.digest])))
+    const marked = await this.#x.containerd.content.list([`labels."${MARK}"`])
+    await Promise.all(marked.filter(i => !known.has(i.digest)).map(i => this.#release(i.digest)))
+  }
+
+  /** What the step gave, if its layer is still whole; it is then held by the lease. */
+  async find(key: string, lease: string): Promise<CachedStep | undefined> {
+    const e = this.#entries.get(key)
+    if (e === undefined) return undefined
+    if (e.layer !== undefined) {
+      const { descriptor, chainId } = e.layer
+      const [held, info] = await Promise.all([
+        this.#x.unpacker.hold(chainId, lease),
+        orAbsent(this.#x.containerd.content.info(descriptor.digest)),
+        this.#x.containerd.leases.addResource(lease, { id: descriptor.digest, type: 'content' }),
+      ])
+      // Without its label the layer belongs to an image that was deleted on purpose.
+      if (!held || info?.labels[CACHE_ROOT_LABEL] === undefined) {
+        this.#entries.delete(key)
+        this.#dirty = true
+        return undefined
+      }
+    }
+    e.usedAtMs = Date.now()
+    this.#dirty = true
+    return e
+  }
+
+  /** Remembers a step. Its layer must be under a lease; it is kept from then on. */
+  async add(key: string, step: CachedStep): Promise<void> {
+    if (step.layer !== undefined) {
+      const { descriptor, chainId } = step.layer
+      await this.#x.containerd.content.label(descriptor.digest, {
+        [CACHE_ROOT_LABEL]: new Date().toISOString(), [MARK]: 'layer',
+        // One blob can be the top of several chains.
+        [`containerd.io/gc.ref.snapshot.${this.#x.snapshotter}/${chainId.slice(7, 31)}`]: chainId,
+      })
+    }
+    this.#entries.set(key, { ...step, usedAtMs: Date.now() })
+    this.#dirty = true
+    await this.save()
+  }
+
+  /** Writes the table if it changed. */
+  async save(): Promise<void> {
+    if (!this.#dirty) return
+    if (this.#saving !== undefined) {
+      await this.#saving
+      return this.save()
+    }
+    this.#dirty = false
+    this.#saving = (async () => {
+      const temporary = `${this.#file}.new`
+      await writeFile(temporary, JSON.stringify(Object.fromEntries(this.#entries)), { mode: 0o600 })
+      await rename(temporary, this.#file)
+    })().finally(() => { this.#saving = undefined })
+    await this.#saving
+  }
+
+  /** Forgets what is old or too much; `all`: everything. Resolves with the bytes of the blobs let go. */
+  async prune(all = false): Promise<number> {
+    const byUse = [...this.#entries].sort((a, b) => b[1].usedAtMs - a[1].usedAtMs)
+    const oldest = Date.now() - MAX_AGE_MS
+    const gone = byUse.filter(([, e], i) => all || i >= MAX_ENTRIES || e.usedAtMs < oldest)
+    if (gone.length === 0) return 0
+    for (const [key] of gone) this.#entries.delete(key)
+    this.#dirty = true
+    const kept = new Set([...this.#entries.values()].map(e => e.layer?.descriptor.digest))
+    const blobs = new Map(gone.flatMap(([, e]) => (e.layer === undefined ? [] : [[e.layer.descriptor.digest, e.layer.descriptor.size] as const])))
+    let bytes = 0
+    for (const [digest, size] of blobs) {
+      if (kept.has(digest)) continue
+      await this.#release(digest)
+      bytes += size
+    }
+    await this.save()
+    return bytes
+  }
+
+  async #release(digest: string): Promise<void> {
+    const info = await orAbsent(this.#x.containerd.content.info(digest))
+    if (info === undefined) return
+    const snapshots = Object.keys(info.labels).filter(k => k.startsWith(`containerd.io/gc.ref.snapshot.${this.#x.snapshotter}/`))
+    await this.#x.containerd.content.label(digest, Object.fromEntries([CACHE_ROOT_LABEL, MARK, ...snapshots].map(k => [k, ''])))
+  }
+}

@@ -1,0 +1,117 @@
+/** Builds images from Dockerfiles. */
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { decompress } from '../archive/compression.ts'
+import { indexTar } from '../archive/tar-index.ts'
+import type { TarIndex } from '../archive/tar-index.ts'
+import { EngineError } from '../engine.ts'
+import type { Builder, BuildNetwork, BuildOptions, ImageInfo } from '../engine.ts'
+import { nameImage, writeImage } from '../images/assemble.ts'
+import { withLease } from '../images/content.ts'
+import type { EngineImages } from '../images/index.ts'
+import { OCI_CONFIG, OCI_MANIFEST } from '../images/media-types.ts'
+import { familiar, formatReference, parseReference } from '../images/reference.ts'
+import { toInfo } from '../images/store.ts'
+import { BuildCache } from './cache.ts'
+import { parseDockerfile } from './dockerfile.ts'
+import { parseDockerignore } from './dockerignore.ts'
+import { clearMounts } from './rootfs.ts'
+import type { RunStep } from './run.ts'
+import { StageBuilder } from './stage.ts'
+import { archiveTree } from './tree.ts'
+
+export type { RunStep, RunStepOptions } from './run.ts'
+
+export interface BuilderDeps {
+  images: EngineImages
+  /** A directory of the builder's own; made if absent. */
+  dataDir: string
+  runStep: RunStep
+  /** Asked at each RUN: it is set after the engine has started. */
+  network(): BuildNetwork | undefined
+}
+
+export interface EngineBuilder extends Builder {
+  /** Empties the build cache; resolves with the bytes of the layers let go. */
+  prune(): Promise<number>
+}
+
+/** A context is sources, not disks. */
+const CONTEXT_LIMITS = { maxBytes: 8 * 2 ** 30, maxMembers: 500_000, special: 'refuse' as const }
+
+/** Clears what a killed engine left (images/index.ts has removed its leases) and reads the cache. */
+export async function createBuilder(deps: BuilderDeps): Promise<EngineBuilder> {
+  const x = deps.images.context
+  const mountDir = join(deps.dataDir, 'mounts')
+  const runDir = join(deps.dataDir, 'run')
+  for (const d of [deps.dataDir, mountDir, runDir]) await mkdir(d, { recursive: true, mode: 0o700 })
+  await clearMounts(mountDir)
+  await clearMounts(runDir)
+  const cache = new BuildCache(x, join(deps.dataDir, 'cache.json'))
+  await cache.load()
+
+  async function build(options: BuildOptions): Promise<ImageInfo> {
+    const tags = options.tags.map(t => {
+      const r = parseReference(t)
+      if (r.digest !== undefined) throw new EngineError('invalid', `"${t}" cannot be a tag: it has a digest`)
+      return formatReference(r)
+    })
+    const signal = options.signal ?? new AbortController().signal
+    signal.throwIfAborted()
+    const context = await openContext(options)
+    try {
+      return await withLease(x.containerd, 'build', lease => buildIn(context, options, tags, lease, signal))
+    } catch (e) {
+      // Whatever broke because of the abort, the abort is the reason.
+      if (signal.aborted) throw new EngineError('failed', 'the build was cancelled')
+      throw e
+    } finally {
+      await context.close()
+      await cache.save()
+    }
+  }
+
+  async function openContext(options: BuildOptions): Promise<TarIndex> {
+    const { stream } = await decompress(options.context)
+    return indexTar(stream, join(x.spoolDir, `context-${randomBytes(8).toString('hex')}`), CONTEXT_LIMITS)
+  }
+
+  async function buildIn(context: TarIndex, options: BuildOptions, tags: string[], lease: string, signal: AbortSignal): Promise<ImageInfo> {
+    const stream = (line: string): void => { options.onProgress?.({ status: '', stream: line }) }
+    const path = options.dockerfile ?? 'Dockerfile'
+    const source = await contextText(context, path, options.dockerfile === undefined ? 'dockerfile' : undefined)
+    const file = parseDockerfile(source, path)
+    for (const w of file.warnings) stream(`${w}\n`)
+    const ignoreFile = context.members.has(`${path}.dockerignore`) ? `${path}.dockerignore` : '.dockerignore'
+    const ignored = context.members.has(ignoreFile) ? parseDockerignore(await contextText(context, ignoreFile)) : undefined
+    const stages = new StageBuilder({
+      x, images: deps.images, cache, lease, signal, mountDir, runDir, runStep: deps.runStep, network: deps.network, file, options,
+      context: archiveTree(context, { ignored, rootOwned: true }), stream,
+    })
+    const result = await stages.build()
+    const bytes = Buffer.from(JSON.stringify(result.config))
+    signal.throwIfAborted()
+    const target = await writeImage(x, bytes, { config: OCI_CONFIG, manifest: OCI_MANIFEST }, result.layers, result.chainId, lease)
+    // An image without a name has nothing that keeps it; a nameless build is kept under its digest.
+    const names = tags.length > 0 ? tags : [`localhost/built@${target.digest}`]
+    const stale = names.filter(n => x.store.record(n)?.targetDigest !== target.digest)
+    const resolved = await x.store.resolve(target)
+    const info = stale.length > 0 ? await nameImage(x, stale, target, lease) : toInfo(resolved, await x.store.recordsOf(resolved.id))
+    stream(`Successfully built ${info.id.slice(7, 19)}\n`)
+    for (const t of tags) stream(`Successfully tagged ${familiar(t)}\n`)
+    await cache.prune()
+    return info
+  }
+
+  return { build, prune: () => cache.prune(true) }
+}
+
+async function contextText(context: TarIndex, path: string, otherwise?: string): Promise<string> {
+  const clean = path.replace(/^(\.?\/)+/, '')
+  const member = context.members.get(clean) ?? (otherwise === undefined ? undefined : context.members.get(otherwise))
+  if (member?.type !== 'file') throw new EngineError('invalid', `Cannot locate specified Dockerfile: ${path}`)
+  if (member.sizeBytes > 1 << 20) throw new EngineError('invalid', `${path} is larger than 1 MiB`)
+  return text(context.read(member))
+}
