@@ -100,7 +100,7 @@ export class Zone {
 
   #alias(name: string, type: number): ZoneAnswer {
     const answers: Buffer[] = []
-    let owner = askedName
+    let owner: Buffer = askedName
     let current = name
     for (let step = 0; step < maxCnameChain; step++) {
       const target = this.#records.cname.get(current)
