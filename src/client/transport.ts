@@ -95,28 +95,32 @@ export class Transport {
 
   /** Tries every server once, beginning with the current one. */
   async #connect(): Promise<ClientHttp2Session> {
+    const { servers } = this.#options
     const failures: string[] = []
-    for (let i = 0; i < this.#options.servers.length; i++) {
+    const first = this.#current
+    for (let i = 0; i < servers.length; i++) {
+      const index = (first + i) % servers.length
       try {
-        const session = await this.#open(this.server)
+        const session = await this.#open(index)
         if (this.#closed) {
           session.destroy()
           throw new ConnectionError('the client is closed', false)
         }
+        this.#current = index
         this.#session = session
         return session
       } catch (e) {
-        failures.push(`${this.server}: ${(e as Error).message}`)
-        this.#current = (this.#current + 1) % this.#options.servers.length
+        failures.push(`${servers[index]}: ${(e as Error).message}`)
       }
     }
+    this.#current = (first + 1) % servers.length
     throw new ConnectionError(`cannot reach the API server: ${failures.join('; ')}`, false)
   }
 
-  #open(server: string): Promise<ClientHttp2Session> {
+  #open(index: number): Promise<ClientHttp2Session> {
     return new Promise((resolve, reject) => {
       const { tls, connectTimeoutMs = 5000 } = this.#options
-      const session = connectHttp2(server, {
+      const session = connectHttp2(this.#options.servers[index]!, {
         ca: tls.ca, ...(tls.cert !== undefined && { cert: tls.cert, key: tls.key! }),
         maxSessionMemory: SESSION_MEMORY_MB,
         settings: { initialWindowSize: STREAM_WINDOW_BYTES, enablePush: false },
@@ -137,7 +141,8 @@ export class Transport {
         clearTimeout(timer)
         if (this.#session === session) {
           this.#session = undefined
-          this.#current = (this.#current + 1) % this.#options.servers.length
+          // The next one is more likely to be there.
+          this.#current = (index + 1) % this.#options.servers.length
         }
         reject(failure ?? new Error('the connection was closed'))
       })
