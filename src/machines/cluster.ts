@@ -11,6 +11,7 @@ import type { Layout } from './layout.ts'
 import { NamespaceDriver } from './namespace.ts'
 import { paths, provisionNode, provisionRouter, provisionServer } from './provision.ts'
 import { startServices, stopServices, supervisorOf, writeServices } from './services.ts'
+import { removeNetwork, stopLocalNode } from './teardown.ts'
 import { createUnderlay, destroyUnderlay, hostAddress, underlayOf } from './underlay.ts'
 
 export interface UpOptions extends NewCluster {
@@ -140,9 +141,8 @@ export async function down(l: Layout, purge: boolean, say: Say): Promise<boolean
     await driver.remove(h.name)
     say(`host ${h.name} stopped`)
   }))
-  const { stopLocalNode, removeNetwork } = await import('./teardown.ts')
-  if (f.nodes.some(n => n.driver === 'local')) await stopLocalNode(l, f)
   await stopServices(paths(l).services)
+  if (f.nodes.some(n => n.driver === 'local')) await stopLocalNode(l, f)
   say('server and router stopped')
   if (!purge) return true
   await removeNetwork(l, f)

@@ -137,7 +137,8 @@ function buildOf(body: Record<string, unknown>, where: string, at: Place): Build
   if (typeof b !== 'object' || b === null) throw new ComposeError(`${where}.build must be a folder or a map`)
   const { context = '.', dockerfile, args, target } = b as Record<string, unknown>
   return {
-    context: resolve(at.base, String(context)), ...(dockerfile !== undefined && { dockerfile: String(dockerfile) }), ...(target !== undefined && { target: String(target) }),
+    context: resolve(at.base, String(context)),
+    ...(dockerfile !== undefined && { dockerfile: String(dockerfile) }), ...(target !== undefined && { target: String(target) }),
     args: present(Object.entries(mapOf(args, `${where}.build.args`)).map(([k, v]) => [k, v ?? at.env[k]])),
   }
 }
