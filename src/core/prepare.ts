@@ -9,7 +9,7 @@ import { generateName } from './names.ts'
 import { qosClassOf } from './qos.ts'
 import { rulesOf } from './rules.ts'
 import { formatTime } from './schema/time.ts'
-import type { ApiObject, Condition, ObjectMeta, Pod, Secret } from './types/index.ts'
+import type { ApiObject, Condition, ObjectMeta, Pod, Secret, Service } from './types/index.ts'
 import { FieldErrors } from './validate/field-errors.ts'
 import { validateMetadata, validateMetadataUpdate } from './validate/metadata.ts'
 
@@ -151,6 +151,7 @@ function keepServerOwned(kind: Kind, meta: ObjectMeta, old: ObjectMeta): void {
 function keepAllocated(kind: Kind, object: ApiObject, old: ApiObject): void {
   const fields = ALLOCATED[`${kind.apiVersion}/${kind.kind}`]
   if (!fields) return
+  if (kind.kind === 'Service') keepNodePorts(object as Service, old as Service)
   const spec = (object as { spec?: Record<string, unknown> }).spec
   const was = (old as { spec?: Record<string, unknown> }).spec
   if (!spec || !was || spec['type'] === 'ExternalName') return
@@ -164,6 +165,18 @@ const ALLOCATED: Record<string, string[]> = {
   'v1/Pod': ['nodeName'],
   'v1/Node': ['podCIDR', 'podCIDRs', 'providerID'],
   'gantry.dev/v1/Machine': ['podCIDR'],
+}
+
+/** A Service's node ports stay with their ports when the client leaves them out. */
+function keepNodePorts(service: Service, old: Service): void {
+  const type = service.spec?.type
+  if (type !== 'NodePort' && type !== 'LoadBalancer') return
+  const used = new Set(service.spec.ports?.map(p => p.nodePort))
+  for (const port of service.spec.ports ?? []) {
+    if (port.nodePort) continue
+    const was = old.spec.ports?.find(p => p.port === port.port && p.protocol === port.protocol)?.nodePort
+    if (was && !used.has(was)) port.nodePort = was
+  }
 }
 
 function specChanged(object: ApiObject, old: ApiObject): boolean {

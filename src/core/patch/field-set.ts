@@ -173,7 +173,8 @@ function nodeOf(value: unknown, field: Field | undefined, containers: boolean): 
         node[key] = inner
       }
     }
-    if (containers && !isEmpty(node)) node['.'] = {}
+    // A list that Go always writes is there before its first item: nobody owns it.
+    if (containers && !field.required && !isEmpty(node)) node['.'] = {}
     return node
   }
   return {}
