@@ -19,7 +19,7 @@ const LOAD_PAGE = 500
 
 const port = parentPort!
 const { path } = workerData as { path: string }
-const send = (m: FromWorker, transfer?: ArrayBuffer[]): void => port.postMessage(m, transfer)
+const send = (m: FromWorker, transfer?: ArrayBuffer[]): void => port.postMessage(m, transfer ?? [])
 
 function open(): DatabaseSync {
   // Made with its final mode before SQLite opens it; the -wal and -shm files take over the mode.

@@ -21,6 +21,8 @@ interface PendingWrite {
   reject(e: Error): void
 }
 
+interface Pages { pages: Entry[][]; revision: number }
+
 /**
  * Opens or creates the database at `path` (mode 0600). Rejects if it is in use, or not a database of ours.
  */
@@ -58,6 +60,7 @@ class SqliteStore implements Store {
   #logFloor: number
   readonly #subscribers = new Set<(changes: Change[]) => void>()
   #load: { entries: Entry[][]; wake(): void; end: { revision: number } | { error: Error } | undefined } | undefined
+  #firstLoad: Pages | undefined
   #broken: Error | undefined
   #closed: (() => void) | undefined
 
@@ -65,17 +68,30 @@ class SqliteStore implements Store {
     this.#worker = worker
     this.#lastRevision = this.#durableRevision = this.#logFloor = revision
     worker.on('message', (m: FromWorker) => this.#onMessage(m))
-    worker.on('error', e => this.#onDeath(e))
+    worker.on('error', e => this.#onDeath(e instanceof Error ? e : new Error(String(e))))
     worker.on('exit', () => this.#onDeath(new Error('the store is closed')))
   }
 
+  /** Learns which keys exist. The pages read for it serve the first load, if nothing is written before. */
   async readHeads(): Promise<void> {
-    for await (const e of (await this.load()).entries) this.#heads.set(e.key, e.revision)
+    const pages = await this.#readPages()
+    for (const page of pages.pages) for (const e of page) this.#heads.set(e.key, e.revision)
+    this.#firstLoad = pages
   }
 
   revision(): number { return this.#durableRevision }
 
   async load(): Promise<Snapshot> {
+    const first = this.#firstLoad
+    this.#firstLoad = undefined
+    const { pages, revision } = first?.revision === this.#lastRevision ? first : await this.#readPages()
+    async function* entries(): AsyncIterable<Entry> {
+      for (let page = pages.shift(); page !== undefined; page = pages.shift()) yield* page
+    }
+    return { revision, entries: entries() }
+  }
+
+  async #readPages(): Promise<Pages> {
     if (this.#load !== undefined) throw new Error('the store is being loaded already')
     const pages: Entry[][] = []
     // The worker answers in order, so the snapshot is the state after every write sent before this point.
@@ -86,10 +102,7 @@ class SqliteStore implements Store {
     while (load.end === undefined) await new Promise<void>(resolve => { load.wake = resolve })
     this.#load = undefined
     if ('error' in load.end) throw load.end.error
-    async function* entries(): AsyncIterable<Entry> {
-      for (let page = pages.shift(); page !== undefined; page = pages.shift()) yield* page
-    }
-    return { revision: load.end.revision, entries: entries() }
+    return { pages, revision: load.end.revision }
   }
 
   put(key: string, value: Uint8Array, expect: Precondition): Promise<number> { return this.#write(key, value, expect) }
@@ -107,6 +120,7 @@ class SqliteStore implements Store {
     const revision = ++this.#lastRevision
     if (value === undefined) this.#heads.delete(key)
     else this.#heads.set(key, revision)
+    this.#firstLoad = undefined
     return new Promise((resolve, reject) => {
       const w = { number: ++this.#lastNumber, key, revision, previousRevision: head, value, resolve, reject }
       this.#pending.push(w)

@@ -1,0 +1,144 @@
+/**
+ * The server daemon, put together: store, cache, registry, API, dialects; and, while this server leads, the controllers and
+ * the scheduler. The one file of this room that knows the rooms above it.
+ */
+import { readFileSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { dirname } from 'node:path'
+import { randomUUID } from 'node:crypto'
+import { KindTable } from '../core/kinds.ts'
+import { dialects } from '../dialects/index.ts'
+import type { ServerConfig } from '../machines/layout.ts'
+import { openSqliteStore } from '../store/sqlite.ts'
+import type { Store } from '../store/store.ts'
+import { ApiServer } from './api-server.ts'
+import { admitObject, bootstrapRbac, createAuth, mountReviews } from './auth/index.ts'
+import { Cache } from './cache.ts'
+import { expireEvents } from './event-expiry.ts'
+import { furnishCluster, furnishNamespace } from './furnish.ts'
+import { Health, Metrics } from './health.ts'
+import type { Logger } from './host.ts'
+import { Ipam } from './ipam.ts'
+import { Leadership } from './leadership.ts'
+import { Lister } from './listing.ts'
+import { LocalClient } from './local-client.ts'
+import { Registry } from './registry.ts'
+import { mountStreams } from './streams/index.ts'
+import { Tunnels } from './tunnel/tunnels.ts'
+
+export interface RunningServer {
+  /** Where it listens; differs from the configuration for port 0. */
+  port: number
+  /** Finishes writes, ends watches and streams, closes the store. */
+  close(): Promise<void>
+}
+
+export interface ServerOptions {
+  log?: Logger
+  /** With false, neither controllers nor the scheduler run here (tests). */
+  lead?: boolean
+}
+
+/** One line of JSON a message, to stderr. */
+export function jsonLogger(): Logger {
+  const write = (level: string) => (message: string, fields: Record<string, unknown> = {}): void => {
+    process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`)
+  }
+  return { info: write('info'), warn: write('warn'), error: write('error') }
+}
+
+async function openStore(config: ServerConfig): Promise<Store> {
+  if (config.store.type === 'sqlite') {
+    await mkdir(dirname(config.store.path), { recursive: true, mode: 0o700 })
+    return openSqliteStore(config.store.path)
+  }
+  const { openEtcdStore } = await import('../store/etcd.ts')
+  return openEtcdStore(config.store)
+}
+
+function readSecretsKey(path: string): Buffer {
+  const key = Buffer.from(readFileSync(path, 'utf8').trim(), 'base64')
+  if (key.length !== 32) throw new Error(`${path} must hold a 32-byte key in base64, and holds ${key.length} bytes`)
+  return key
+}
+
+/** Resolves when the server listens. Rejects with what to mend in the configuration or on the host. */
+export async function runServer(config: ServerConfig, options: ServerOptions = {}): Promise<RunningServer> {
+  const log = options.log ?? jsonLogger()
+  const kinds = new KindTable()
+  for (const d of dialects) for (const k of d.kinds ?? []) kinds.add(k)
+
+  const secretsKey = readSecretsKey(config.secretsKey)
+  const ca = readFileSync(config.tls.ca, 'utf8')
+  const ipam = new Ipam(config.cluster.serviceCIDR, config.cluster.clusterCIDR)
+  const store = await openStore(config)
+  const stops: (() => void | Promise<void>)[] = [() => store.close()]
+  const close = async (): Promise<void> => { for (const stop of stops.splice(0).reverse()) await stop() }
+  try {
+    const cache = new Cache(store, kinds.all(), secretsKey, log)
+    await cache.start()
+    stops.push(() => cache.stop())
+    ipam.start(cache)
+    stops.push(() => ipam.stop())
+    const registry = new Registry(cache, kinds, ipam, (r, namespace) => furnishNamespace(r, namespace, ca))
+    const lister = new Lister(cache)
+    const client = new LocalClient(registry, lister)
+    const auth = createAuth(config, client)
+    stops.push(() => auth.stop())
+    registry.admit = (user, kind, object, old) => admitObject(auth.authorizer, user, kind, object, old)
+
+    const health = new Health()
+    const metrics = new Metrics()
+    const api = new ApiServer({
+      config, registry, client, lister, health, metrics, log,
+      authenticate: req => auth.authenticator.authenticate(req),
+      authorize: (user, attributes) => auth.authorizer.authorize(user, attributes),
+    })
+    metrics.gauge('gantry_store_revision', 'Newest revision.', () => cache.revision())
+    metrics.gauge('process_resident_memory_bytes', 'Memory of the process.', () => process.memoryUsage.rss())
+    const tunnels = new Tunnels({ log })
+    stops.push(() => tunnels.close())
+    mountReviews(api, auth)
+    mountStreams(api, tunnels)
+    for (const d of dialects) d.mount?.(api)
+
+    let bootstrapped: string | undefined = 'the first objects are being made'
+    health.add({ name: 'bootstrap', failing: () => bootstrapped })
+    const port = await api.listen()
+    stops.push(() => api.close())
+    await furnishCluster(registry, ipam.apiAddress, config.advertise, port)
+    await bootstrapRbac(client, kinds.all())
+    await auth.ready
+    bootstrapped = undefined
+
+    if (options.lead !== false) {
+      const leadership = new Leadership(store, 'leader', `${hostname()}_${randomUUID()}`, log, async () => {
+        // Loaded after the port is open: nobody waits for them.
+        const [{ startControllers }, { startScheduler }] = await Promise.all([import('../controllers/index.ts'), import('../scheduler/index.ts')])
+        const running: { stop(): void | Promise<void> }[] = [
+          startScheduler(client, { logger: log }), await startControllers(client, { logger: log }), expireEvents(client, log),
+        ]
+        for (const d of dialects) running.push(...d.controllers?.(api) ?? [])
+        return async () => { await Promise.all(running.map(r => r.stop())) }
+      })
+      leadership.start()
+      stops.push(() => leadership.stop())
+    }
+    log.info('serving', { address: `https://${config.listen.host}:${port}`, store: config.store.type })
+    return { port, close }
+  } catch (e) {
+    await close()
+    throw e
+  }
+}
+
+/** `runServer` as a process: until SIGTERM or SIGINT. */
+export async function serveUntilSignal(config: ServerConfig): Promise<void> {
+  const server = await runServer(config)
+  await new Promise<void>(resolve => {
+    process.once('SIGTERM', resolve)
+    process.once('SIGINT', resolve)
+  })
+  await server.close()
+}
