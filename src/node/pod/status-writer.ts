@@ -5,7 +5,7 @@ import { pods } from '../../core/kinds.ts'
 import type { Pod, PodStatus } from '../../core/types/index.ts'
 import { contains } from './equal.ts'
 
-const RETRY_MIN_MS = 250
+const RETRY_MIN_MS = 20
 const RETRY_MAX_MS = 5000
 
 export interface StatusSource {
@@ -88,7 +88,7 @@ export class StatusWriter {
       const now = await this.#client.get(pods, pod.metadata)
       if (now.metadata.uid !== pod.metadata.uid) return
       this.#source.accepted(now)
-      this.#again = true
+      this.#later()
     } catch (e) {
       if (!isReason(e, 'NotFound')) this.#later()
     }
