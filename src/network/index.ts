@@ -264,8 +264,8 @@ class KernelNetwork implements Network {
     await records.remove(sandbox.id)
     sandboxes.delete(sandbox.id)
     hostPorts.release(sandbox.ports)
-    await forgetUdpFlows(sandbox.ports.filter(({ protocol }) => protocol === 'udp').map(({ hostIP, hostPort, containerPort }) => (
-      { ...flowTo(hostIP, hostPort), endpoint: { ip: sandbox.ip, port: containerPort } })))
+    await forgetUdpFlows(sandbox.ports.filter(({ protocol }) => protocol === 'udp')
+      .map(({ containerPort }) => ({ endpoint: { ip: sandbox.ip, port: containerPort } })))
   }
 
   #offsetOf(ip: string): number {

@@ -52,8 +52,8 @@ export async function ensureLinks(plan: LinkPlan): Promise<void> {
       `dstport ${plan.vxlanPort} local ${plan.address} nolearning`)
   }
   batch.push(
-    `link set dev ${bridge} mtu ${plan.mtu} up`,
-    `link set dev ${vxlan} mtu ${plan.mtu} up`,
+    `link set dev ${bridge} mtu ${plan.mtu} addrgenmode none up`,
+    `link set dev ${vxlan} mtu ${plan.mtu} addrgenmode none up`,
     `addr replace ${plan.gateway}/${plan.range.prefix} dev ${bridge}`,
     `addr replace ${formatIPv4(plan.range.base)}/32 dev ${vxlan}`,
     // Programs on the machine itself need a route to service addresses before the rules can translate them; the source address lets
@@ -62,6 +62,9 @@ export async function ensureLinks(plan: LinkPlan): Promise<void> {
   )
   await run('ip', ['-batch', '-'], { input: batch.join('\n') + '\n' })
   await setSysctl('net/ipv4/ip_forward', '1')
+  // Pods reach each other through the gateway on purpose; and a redirect would use up the client's share of ICMP errors, so that a refused
+  // datagram went unanswered. An interface sends none only if `all` says so too; others go on by their own setting.
+  for (const device of ['all', bridge]) await setSysctl(`net/ipv4/conf/${device}/send_redirects`, '0')
   for (const device of [bridge, vxlan]) {
     // 127.0.0.1:PORT of a published port is translated to a pod; the rules drop loopback addresses that come from outside.
     await setSysctl(`net/ipv4/conf/${device}/route_localnet`, '1')

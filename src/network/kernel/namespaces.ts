@@ -33,7 +33,8 @@ export function namespaceAt(context: NamespaceContext, offset: number): Namespac
 }
 
 // One process for a whole batch: each `unshare` becomes the `ip` that configures the new namespace from within. The host
-// ends come last, so an end that is up says that its namespace is complete, wherever a kill struck.
+// ends come last, so an end that is up says that its namespace is complete, wherever a kill struck. No IPv6 addresses of the kernel's own
+// making: their upkeep would go to every pod, from every pod.
 const makeScript = `
 host=$1 bridge=$2 gateway=$3 mtu=$4
 shift 4
@@ -43,6 +44,7 @@ while [ $# -ge 4 ]; do
   unshare --net="$1" ip -batch - <<END || exit 1
 link set lo up
 link add eth0 mtu $mtu address $3 type veth peer name $2 mtu $mtu netns $host
+link set dev eth0 addrgenmode none
 addr add $4/32 dev eth0
 link set eth0 up
 route add $gateway dev eth0 scope link
@@ -50,6 +52,7 @@ route add default via $gateway dev eth0
 END
   ends="\${ends}link set dev $2 master $bridge
 link set dev $2 type bridge_slave hairpin on
+link set dev $2 addrgenmode none
 link set dev $2 up
 "
   shift 4

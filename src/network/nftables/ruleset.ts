@@ -122,8 +122,6 @@ export function baseRuleset(plan: RulesetPlan): string {
       'type filter hook output priority filter; policy accept;',
       'ip daddr . ip protocol . th dport @refused goto refuse',
       `ip daddr ${plan.serviceCIDR} goto refuse`,
-      // Pods talk to each other through the gateway on purpose.
-      `oifname "${bridge}" icmp type redirect drop`,
     ],
     refuse: ['meta l4proto tcp reject with tcp reset', 'reject with icmp type port-unreachable'],
   }

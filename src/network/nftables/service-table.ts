@@ -61,8 +61,8 @@ function staleFlows(before: ReadonlySet<string>, after: ReadonlySet<string>): St
   const flows: StaleFlow[] = []
   for (const entry of before) {
     if (after.has(entry)) continue
-    const { address, port, ip, endpointPort } = parse(entry)
-    flows.push({ ...(address === '' ? {} : { address }), port, endpoint: { ip, port: endpointPort } })
+    const { ip, endpointPort } = parse(entry)
+    flows.push({ endpoint: { ip, port: endpointPort } })
   }
   const nodePorts = (entries: ReadonlySet<string>): Set<number> =>
     new Set([...entries].map(parse).filter(({ address }) => address === '').map(({ port }) => port))

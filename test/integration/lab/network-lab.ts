@@ -66,6 +66,15 @@ export async function talk(path: string, host: string, port: number, count = 1, 
   return JSON.parse(output) as string[]
 }
 
+/** Sends `count` datagrams of `bytes` each; answers how many were answered. They may not be fragmented on the way. */
+export async function datagrams(path: string, host: string, port: number, bytes: number, count: number): Promise<number> {
+  const code = `import dgram from 'node:dgram'
+    const s = dgram.createSocket('udp4'); let n = 0; const end = () => { console.log(n); process.exit() }
+    s.on('error', () => {}); s.on('message', () => { if (++n === ${count}) end() }); setTimeout(end, 1500)
+    s.connect(${port}, '${host}', () => { for (let i = 0; i < ${count}; i++) s.send(Buffer.alloc(${bytes})) })`
+  return Number((await inside(path, ...(script(code) as [string, ...string[]]))).output)
+}
+
 export function tally(answers: string[]): Map<string, number> {
   const counts = new Map<string, number>()
   for (const answer of answers) counts.set(answer.split(' ')[0]!, (counts.get(answer.split(' ')[0]!) ?? 0) + 1)
