@@ -21,6 +21,8 @@ const program = new Command('gantry')
   .description('One container cluster that speaks everybody\'s API.')
   .option('--kubeconfig <file>', 'credentials to use (default: $KUBECONFIG, then this machine\'s cluster)')
   .showHelpAfterError('(gantry --help lists the commands, gantry COMMAND --help shows one with an example)')
+  // What follows the name of a command that is to be run elsewhere (run, exec) belongs to that command.
+  .enablePositionalOptions()
   .exitOverride()
 
 export type Register = (program: Command) => void

@@ -44,6 +44,4 @@ export function register(program: Command): void {
         stream.close()
       }
     }))
-  // Everything after the instance belongs to the command that is run there.
-  program.enablePositionalOptions()
 }

@@ -23,7 +23,6 @@ export function register(program: Command): void {
     .option('--memory <quantity>', 'memory it asks for and may use, e.g. 64Mi')
     .option('--restart <policy>', 'Always: a Deployment; OnFailure or Never: one Pod', 'Always')
     .option('-o, --output <format>', 'json for programs')
-    .passThroughOptions()
     .addHelpText('after', '\nExample:\n  gantry run web mstine/lattice-app --port 8080 --env PORT=8080 --replicas 3 --route web')
     .action((name: string, image: string, argv: string[], o: Options, command: Command) => withSession(command, async s => {
       const namespace = o.namespace ?? s.namespace

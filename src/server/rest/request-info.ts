@@ -67,6 +67,13 @@ export function attributesOf(info: RequestInfo): Attributes {
   const namespace = info.namespace === '' && info.resource === 'namespaces' && info.group === '' ? info.name : info.namespace
   return {
     verb: info.verb, group: info.group, version: info.version, resource: info.resource, subresource: info.subresource,
-    namespace, name: info.name, path: info.path,
+    namespace, name: info.name === '' ? selectedName(info) : info.name, path: info.path,
   }
+}
+
+/** A list or watch of one name is a read of that object, and may be allowed where reading all is not. */
+function selectedName(info: RequestInfo): string {
+  if (!info.search.includes('fieldSelector=')) return ''
+  const terms = (new URLSearchParams(info.search).get('fieldSelector') ?? '').split(',')
+  return terms.map(t => /^metadata\.name={1,2}([^=!]+)$/.exec(t)?.[1]).find(name => name !== undefined) ?? ''
 }
