@@ -42,7 +42,7 @@ export interface ServerConfig {
   /** Static bearer tokens: JSON `[{token, user, groups}]`; optional. */
   tokens?: string
   store: { type: 'sqlite'; path: string } | { type: 'etcd'; endpoints: string[]; prefix: string; tls?: Identity }
-  /** Addresses clients use, for `default/kubernetes` endpoints and kubeconfigs. */
+  /** `https://host:port` that clients and Pods use: for `default/kubernetes` and kubeconfigs. The host is an IPv4 address. */
   advertise: string
 }
 

@@ -83,7 +83,7 @@ export class ApiServer implements ServerHost {
     this.client = parts.client
     this.log = parts.log
     this.#verbs = new Verbs(parts.registry, parts.lister)
-    this.#meta = new Meta(this.kinds, parts.config.advertise, parts.health, parts.metrics)
+    this.#meta = new Meta(this.kinds, new URL(parts.config.advertise).host, parts.health, parts.metrics)
     parts.metrics.gauge('apiserver_watches', 'Watch streams open.', () => this.#verbs.watches.size)
     parts.metrics.gauge('apiserver_current_inflight_requests', 'Requests being answered.', () => this.#inFlight)
     const { tls } = parts.config

@@ -1,13 +1,12 @@
-/** Objects the server itself makes: the first namespaces, what each namespace holds, and its own Service. */
+/** Objects the server itself makes: the first namespaces, and what each namespace holds before its first Pod. */
 import { isReason } from '../core/errors.ts'
-import { configMaps, endpointSlices, endpoints, namespaces, serviceAccounts, services } from '../core/kinds.ts'
+import { configMaps, namespaces, serviceAccounts } from '../core/kinds.ts'
 import type { Kind } from '../core/kinds.ts'
-import type { ApiObject, ConfigMap, EndpointSlice, Endpoints, Namespace, Service, ServiceAccount } from '../core/types/index.ts'
+import type { ApiObject, ConfigMap, Namespace, ServiceAccount } from '../core/types/index.ts'
 import { ROOT_CA } from './admission.ts'
 import type { Registry } from './registry.ts'
 
 const FIRST_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease']
-const API_PORT = 443
 
 async function ensure<T extends ApiObject>(registry: Registry, kind: Kind<T>, object: T): Promise<void> {
   const { namespace, name } = object.metadata
@@ -28,27 +27,7 @@ export async function furnishNamespace(registry: Registry, namespace: string, ca
   ])
 }
 
-/** Makes what is missing of the first namespaces, and `default/kubernetes` pointing at this server. */
-export async function furnishCluster(registry: Registry, apiAddress: string, advertise: string, port: number): Promise<void> {
+/** Makes what is missing of the first namespaces. */
+export async function furnishCluster(registry: Registry): Promise<void> {
   await Promise.all(FIRST_NAMESPACES.map(name => ensure<Namespace>(registry, namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } })))
-  const metadata = { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } }
-  await ensure<Service>(registry, services, {
-    apiVersion: 'v1', kind: 'Service', metadata: { ...metadata, labels: { ...metadata.labels } },
-    spec: { type: 'ClusterIP', clusterIP: apiAddress, ports: [{ name: 'https', protocol: 'TCP', port: API_PORT, targetPort: port }] },
-  })
-  const ports = [{ name: 'https', port, protocol: 'TCP' }]
-  await replace<Endpoints>(registry, endpoints, {
-    apiVersion: 'v1', kind: 'Endpoints', metadata: { ...metadata, labels: { ...metadata.labels, 'endpointslice.kubernetes.io/skip-mirror': 'true' } },
-    subsets: [{ addresses: [{ ip: advertise }], ports }],
-  })
-  await replace<EndpointSlice>(registry, endpointSlices, {
-    apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { ...metadata, labels: { 'kubernetes.io/service-name': 'kubernetes' } },
-    addressType: 'IPv4', endpoints: [{ addresses: [advertise], conditions: { ready: true } }], ports,
-  })
-}
-
-/** Points it at this server; with several servers, the one that started last. */
-async function replace<T extends Endpoints | EndpointSlice>(registry: Registry, kind: Kind<T>, wanted: T): Promise<void> {
-  await ensure(registry, kind, structuredClone(wanted))
-  await registry.modify(kind, wanted.metadata, old => ({ ...structuredClone(wanted), metadata: { ...old.metadata } }))
 }

@@ -69,6 +69,7 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
   const kinds = new KindTable()
   for (const d of dialects) for (const k of d.kinds ?? []) kinds.add(k)
 
+  const advertised = new URL(config.advertise)
   const secretsKey = readSecretsKey(config.secretsKey)
   const ca = readFileSync(config.tls.ca, 'utf8')
   const ipam = new Ipam(config.cluster.serviceCIDR, config.cluster.clusterCIDR)
@@ -107,7 +108,7 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
     health.add({ name: 'bootstrap', failing: () => bootstrapped })
     const port = await api.listen()
     stops.push(() => api.close())
-    await furnishCluster(registry, ipam.apiAddress, config.advertise, port)
+    await furnishCluster(registry)
     await bootstrapRbac(client, kinds.all())
     await auth.ready
     bootstrapped = undefined
@@ -117,7 +118,12 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
         // Loaded after the port is open: nobody waits for them.
         const [{ startControllers }, { startScheduler }] = await Promise.all([import('../controllers/index.ts'), import('../scheduler/index.ts')])
         const running: { stop(): void | Promise<void> }[] = [
-          startScheduler(client, { logger: log }), await startControllers(client, { logger: log }), expireEvents(client, log),
+          startScheduler(client, { logger: log }),
+          startControllers(client, {
+            logger: log, kinds: kinds.all(), rootCaPem: ca, onNodeConnection: handler => tunnels.onState(handler),
+            api: { addresses: [advertised.hostname], port: Number(advertised.port || 443), clusterIP: ipam.apiAddress },
+          }),
+          expireEvents(client, log),
         ]
         for (const d of dialects) running.push(...d.controllers?.(api) ?? [])
         return async () => { await Promise.all(running.map(r => r.stop())) }
