@@ -28,15 +28,20 @@ export async function* readLogs(dir: string, options: LogOptions, follow?: Follo
   const { sinceMs = -Infinity, untilMs = Infinity } = options
   try {
     const start = await findStart(dir, options.tail)
-    for await (const line of linesFrom(dir, start, follow)) {
-      const parsed = parseLine(line)
-      if (parsed === undefined) continue
-      if (sinceMs > -Infinity || untilMs < Infinity) {
-        const atMs = Date.parse(parsed.time)
-        if (atMs < sinceMs) continue
-        if (atMs > untilMs) return
+    const timed = sinceMs > -Infinity || untilMs < Infinity
+    for await (const block of blocksFrom(dir, start, follow)) {
+      let at = 0
+      for (let end = block.indexOf(NEWLINE); end >= 0; end = block.indexOf(NEWLINE, at)) {
+        const parsed = parseLine(block.subarray(at, end))
+        at = end + 1
+        if (parsed === undefined) continue
+        if (timed) {
+          const atMs = Date.parse(parsed.time)
+          if (atMs < sinceMs) continue
+          if (atMs > untilMs) return
+        }
+        yield parsed
       }
-      yield parsed
     }
   } finally {
     follow?.stop()
@@ -140,14 +145,15 @@ function lastLines(data: Buffer, wanted: number): { offset: number; missing: num
   return { offset: 0, missing }
 }
 
-async function* linesFrom(dir: string, start: Position, follow: Follow | undefined): AsyncGenerator<Buffer> {
+/** Whole lines, many at a time. */
+async function* blocksFrom(dir: string, start: Position, follow: Follow | undefined): AsyncGenerator<Buffer> {
   let { sequence, offset } = start
   for (;;) {
     const current = await openCurrent(dir)
     try {
       if (sequence < current.sequence) {
         const data = await readRotated(dir, sequence)
-        if (data !== undefined) yield* splitLines(data.subarray(offset))
+        if (data !== undefined) yield data.subarray(offset)
         sequence++
         offset = 0
         continue
@@ -181,17 +187,9 @@ async function* tailFile(
       const data = little ? Buffer.from(block.subarray(0, end)) : block.subarray(0, end)
       if (!little) block = Buffer.allocUnsafe(BLOCK_BYTES)
       offset += end
-      yield* splitLines(data)
+      yield data
     }
     if (last) return offset
     await follow?.next()
-  }
-}
-
-function* splitLines(data: Buffer): Generator<Buffer> {
-  let at = 0
-  for (let end = data.indexOf(NEWLINE); end >= 0; end = data.indexOf(NEWLINE, at)) {
-    yield data.subarray(at, end)
-    at = end + 1
   }
 }
