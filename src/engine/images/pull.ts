@@ -95,13 +95,13 @@ export class Puller {
   }
 
   async #find(parsed: Reference, full: string, wanted: string, options: PullOptions): Promise<Found> {
-    const endpoints = await this.peers?.sources(full).catch(e => { console.error('DBG', e); return [] }) ?? []; console.error('DBG', full, this.peers === undefined, endpoints.length)
+    const endpoints = await this.peers?.sources(full).catch(() => []) ?? []
     const peers = endpoints.map(e => new Peer(e, parsed))
     const answers = await Promise.all(peers.map(async peer => {
       try {
         return { peer, manifest: await peer.tagged(wanted) }
       } catch (e) {
-        console.error('DBG', e); return { peer, error: e as Error }
+        return { peer, error: e as Error }
       }
     }))
     const having = answers.filter(a => a.manifest !== undefined)

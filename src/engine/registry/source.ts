@@ -36,7 +36,7 @@ export async function readManifest(answer: Answer, reference: string, from: stri
     } catch { /* reported below */ }
     if (typeof inside === 'string' && (isIndexType(inside) || isManifestType(inside))) mediaType = inside
   }
-  if (/manifest\.v1\+(json|prettyjws)$/.test(mediaType)) {
+  if (/docker\.distribution\.manifest\.v1\+/.test(mediaType)) {
     throw new EngineError('failed', `${from} has ${reference} only in the withdrawn manifest format schema 1: push it again with a current client`)
   }
   if (!isIndexType(mediaType) && !isManifestType(mediaType)) throw new EngineError('failed', `${from} answered with "${mediaType}", which is no image manifest`)
