@@ -169,6 +169,57 @@ describe('services', () => {
   })
 })
 
+describe('many services', () => {
+  const many = (version: number): ServicePortRule[] => Array.from({ length: 200 }, (_, n) => rule(`d/many-${n}:http`, {
+    clusterIP: `10.143.8.${n}`, endpoints: [{ ip: near.ip, port: 8080 }, { ip: far.ip, port: n < version ? 8080 : 9 }],
+  }))
+
+  test('200 take one program, each change of one of them another, none when nothing changed', async () => {
+    const calls = await one.nftCalls()
+    await one.ask({ do: 'setServices', rules: many(0) })
+    assert.equal(await one.nftCalls() - calls, 1)
+    await one.ask({ do: 'setServices', rules: many(0).reverse() })
+    assert.equal(await one.nftCalls() - calls, 1)
+    const took: number[] = []
+    for (let version = 1; version <= 20; version++) took.push((await one.timed({ do: 'setServices', rules: many(version) })).tookMs)
+    assert.equal(await one.nftCalls() - calls, 21)
+    assert.ok(took.toSorted((a, b) => a - b)[10]! < 100, `median of ${took.map((ms) => ms.toFixed(0)).join(' ')} ms`)
+    assert.equal(tally(await talk(client.netnsPath, '10.143.8.7', 80, 20)).size, 2)
+    assert.ok((await talk(client.netnsPath, '10.143.8.150', 80, 20)).includes('ECONNREFUSED'), 'port 9 has nobody')
+  })
+
+  test('a table that somebody else spoiled is put right by the next change but one', async () => {
+    await inside(one.netns, 'nft', 'flush map ip gantry-lab backends')
+    await one.ask({ do: 'setServices', rules: many(21) }).catch(() => undefined)
+    await one.ask({ do: 'setServices', rules: many(22) })
+    assert.equal(tally(await talk(client.netnsPath, '10.143.8.3', 80, 20)).size, 2)
+  })
+})
+
+describe('names', () => {
+  const lookup = async (path: string, name: string, type = 'resolve4'): Promise<unknown> => {
+    const code = `import { Resolver } from 'node:dns/promises'; const r = new Resolver({ timeout: 2000, tries: 1 }); r.setServers(['10.142.1.1'])
+      console.log(JSON.stringify(await r.${type}('${name}').catch((e) => e.code)))`
+    return JSON.parse((await inside(path, process.execPath, '--input-type=module', '-e', code)).output)
+  }
+
+  test('are answered to pods and the machine; others come from upstream', async () => {
+    const upstream = `import dgram from 'node:dgram'; const s = dgram.createSocket('udp4')
+      s.on('message', (q, f) => { const end = q.indexOf(0, 12) + 5; const a = Buffer.concat([q.subarray(0, end), Buffer.from([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 33])])
+        a.writeUInt16BE(0x8180, 2); a.writeUInt16BE(1, 6); a.writeUInt16BE(0, 10); s.send(a, f.port, f.address) })
+      s.bind(5353, () => console.log('ready'))`
+    servers.push(await startInside(lab.outside, upstream))
+    await one.ask({ do: 'setDns', records: { a: [['web.d.svc.cluster.local', ['10.143.0.10']]], ptr: [['10.143.0.10', 'web.d.svc.cluster.local']] } })
+    for (const path of [client.netnsPath, one.netns]) {
+      assert.deepEqual(await lookup(path, 'web.d.svc.cluster.local'), ['10.143.0.10'])
+      assert.equal(await lookup(path, 'web.d.svc.cluster.local', 'resolve6'), 'ENODATA')
+      assert.equal(await lookup(path, 'nobody.d.svc.cluster.local'), 'ENOTFOUND')
+      assert.deepEqual(await lookup(path, '10.143.0.10', 'reverse'), ['web.d.svc.cluster.local'])
+      assert.deepEqual(await lookup(path, 'www.example.org'), ['192.0.2.33'])
+    }
+  })
+})
+
 describe('published ports', () => {
   test('answer from outside, from the machine, on loopback, and from pods', async () => {
     assert.deepEqual(await talk(lab.outside, one.address, 18080), [`near ${outsideAddress}`])

@@ -105,10 +105,11 @@ export class Forwarder {
   }
 
   async #askUdp(query: Query, upstream: Upstream, timeoutMs: number): Promise<UpstreamAnswer | undefined> {
-    const sockets = this.#socketsFor(isIPv6(upstream.address) ? 6 : 4)
+    if (this.#closed) return undefined
+    const family = isIPv6(upstream.address) ? 6 : 4
+    const sockets = this.#socketsFor(family)
     const number = randomInt(sockets.length)
     const socket = sockets[number]!
-    const family = isIPv6(upstream.address) ? 6 : 4
     let id = randomInt(0x10000)
     while (this.#waiting.has(`${family}:${number}:${id}`)) id = (id + 1) & 0xffff
     const key = `${family}:${number}:${id}`

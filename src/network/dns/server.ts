@@ -38,6 +38,7 @@ export class DnsServer {
   readonly #tcp: Server
   readonly #connections = new Set<TcpSocket>()
   #waiting = 0
+  #closed = false
 
   /** Rejects with a NetworkError if the address cannot be listened on. */
   static async start(options: DnsServerOptions): Promise<DnsServer> {
@@ -75,6 +76,7 @@ export class DnsServer {
   }
 
   async close(): Promise<void> {
+    this.#closed = true
     this.#forwarder.close()
     for (const socket of this.#connections) socket.destroy()
     const closed = [this.#udp, this.#tcp].map((listener) => new Promise<void>((resolve) => {
@@ -95,7 +97,10 @@ export class DnsServer {
     await udp.promise
     this.#udp.on('error', () => undefined)
     this.#udp.on('message', (packet, from) => {
-      this.#answer(packet, undefined, (reply) => this.#udp.send(reply, from.port, from.address, () => undefined))
+      this.#answer(packet, undefined, (reply) => {
+        // An upstream may answer after the end.
+        if (!this.#closed) this.#udp.send(reply, from.port, from.address, () => undefined)
+      })
     })
     const tcp = Promise.withResolvers<void>()
     this.#tcp.once('error', tcp.reject)

@@ -10,12 +10,6 @@ interface Pending {
 export class NftTransactions {
   #pending: Pending[] = []
   #running: Promise<void> | undefined
-  #calls = 0
-
-  /** Programs started so far. */
-  get calls(): number {
-    return this.#calls
-  }
 
   /** All of `commands` or none. Changes take effect in the order of the calls. */
   apply(commands: string[]): Promise<void> {
@@ -55,7 +49,6 @@ export class NftTransactions {
   }
 
   async #send(commands: string[]): Promise<void> {
-    this.#calls++
     await run('nft', ['-f', '-'], { input: commands.join('\n') + '\n' })
   }
 }

@@ -1,6 +1,6 @@
 /** Machines for network tests: namespaces joined by a bridge in a namespace of its own; nothing touches the real machine's network. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -90,6 +90,8 @@ export class Machine {
   readonly options: NetworkOptions
   #child: ChildProcess | undefined
   #seq = 0
+  readonly #bin: string
+  readonly #nftLog: string
   readonly #waiting = new Map<number, (answer: { result?: unknown; tookMs: number; error?: { code?: string; message: string } }) => void>()
 
   constructor(number: number, netns: string, directory: string, overrides: Partial<NetworkOptions>) {
@@ -97,6 +99,8 @@ export class Machine {
     this.netns = netns
     this.address = `172.31.99.${number}`
     this.podCIDR = `10.142.${number}.0/24`
+    this.#bin = join(directory, `bin-${number}`)
+    this.#nftLog = join(directory, `nft-${number}`)
     this.options = {
       runDir: join(directory, `machine-${number}`), podCIDR: this.podCIDR, clusterCIDR, serviceCIDR, address: this.address,
       clusterDomain: 'cluster.local', instance: 'lab', upstreamDns: [`${outsideAddress}:5353`], ...overrides,
@@ -108,8 +112,10 @@ export class Machine {
   }
 
   async start(): Promise<void> {
+    await mkdir(this.#bin, { recursive: true })
+    await writeFile(join(this.#bin, 'nft'), `#!/bin/sh\nprintf . >> ${this.#nftLog}\nexec /usr/sbin/nft "$@"\n`, { mode: 0o755 })
     const child = spawn('nsenter', [`--net=${this.netns}`, '--', process.execPath, join(import.meta.dirname, 'network-machine.ts')],
-      { stdio: ['pipe', 'pipe', 'inherit'] })
+      { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, PATH: `${this.#bin}:${process.env['PATH']}` } })
     createInterface({ input: child.stdout }).on('line', (line) => {
       const answer = JSON.parse(line) as { seq: number; tookMs: number }
       this.#waiting.get(answer.seq)?.(answer)
@@ -117,6 +123,11 @@ export class Machine {
     })
     this.#child = child
     await this.ask({ do: 'open', options: this.options })
+  }
+
+  /** How often the machine's process has started `nft`. */
+  async nftCalls(): Promise<number> {
+    return (await readFile(this.#nftLog, 'utf8')).length
   }
 
   /** The result and how long it took inside the machine's process. */
