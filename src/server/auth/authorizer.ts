@@ -72,7 +72,10 @@ export class Authorizer {
 
   /** The rules a binding's role stands for; undefined if there is no such role. `namespace` is the binding's. */
   rulesOfRole(ref: RoleRef, namespace: string | undefined): PolicyRule[] | undefined {
-    if (ref.kind === 'Role') return this.#roles.get(`${namespace}/${ref.name}`)?.rules ?? (this.#roles.get(`${namespace}/${ref.name}`) && [])
+    if (ref.kind === 'Role') {
+      const role = this.#roles.get(`${namespace}/${ref.name}`)
+      return role && (role.rules ?? [])
+    }
     const role = this.#clusterRoles.get(ref.name)
     return role && this.#rulesOfClusterRole(role)
   }

@@ -195,9 +195,12 @@ export class SpdyConnection {
     })
   }
 
-  /** No headers, as a "stored" block of the connection's one zlib stream: there is nothing worth compressing. */
+  /**
+   * No headers, as a "stored" block of the connection's one zlib stream: there is nothing worth compressing. The empty block
+   * behind it is a flush, without which Go's reader holds the first one back.
+   */
   #fold(): Buffer {
-    const block = Buffer.from([0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0])
+    const block = Buffer.from([0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff])
     if (this.#deflating) return block
     this.#deflating = true
     const head = Buffer.from([0x78, 0xbb, 0, 0, 0, 0])
