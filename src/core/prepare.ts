@@ -46,16 +46,20 @@ export function prepareCreate<T extends ApiObject>(kind: Kind<T>, object: T, ctx
 
   const rules = rulesOf(kind)
   const o = object as WithStatus
-  mergeStringData(kind, object)
-  guarded(rules.defaults, object)
+  guarded(() => {
+    mergeStringData(kind, object)
+    rules.defaults?.(object)
+  })
   if (hasStatus(kind) && !rules.keepsStatusOnCreate) {
     const status = rules.initialStatus?.(object)
     if (status === undefined) delete o.status
     else o.status = status
   }
   const errors = new FieldErrors()
-  validateMetadata(kind, meta, errors)
-  rules.validate?.(object, errors)
+  guarded(() => {
+    validateMetadata(kind, meta, errors)
+    rules.validate?.(object, errors)
+  })
   errors.throwIfAny(kind, meta.name || meta.generateName || '')
   if (isPod(kind)) (object as unknown as Pod).status!.qosClass = qosClassOf((object as unknown as Pod).spec)
   return object
@@ -74,15 +78,17 @@ export function prepareUpdate<T extends ApiObject>(kind: Kind<T>, object: T, old
     if (was.status === undefined) delete o.status
     else o.status = was.status
   }
-  mergeStringData(kind, object)
   const rules = rulesOf(kind)
-  guarded(rules.defaults, object)
-  keepAllocated(kind, object, old)
   const errors = new FieldErrors()
-  validateMetadata(kind, meta, errors)
-  validateMetadataUpdate(meta, old.metadata, errors)
-  rules.validate?.(object, errors)
-  if (errors.causes.length === 0) rules.validateUpdate?.(object, old, errors)
+  guarded(() => {
+    mergeStringData(kind, object)
+    rules.defaults?.(object)
+    keepAllocated(kind, object, old)
+    validateMetadata(kind, meta, errors)
+    validateMetadataUpdate(meta, old.metadata, errors)
+    rules.validate?.(object, errors)
+    if (errors.causes.length === 0) rules.validateUpdate?.(object, old, errors)
+  })
   errors.throwIfAny(kind, meta.name)
   if (meta.generation !== undefined && specChanged(object, old)) meta.generation++
   return object
@@ -122,10 +128,10 @@ export function prepareBinding(kind: Kind<Pod>, pod: Pod, nodeName: string, now:
 
 function isPod(kind: Kind): boolean { return kind.kind === 'Pod' && kind.apiVersion === 'v1' }
 
-/** Defaults run before validation and may meet a shape that in-process callers got wrong: that is their BadRequest. */
-function guarded<T>(defaults: ((object: T) => void) | undefined, object: T): void {
+/** Objects that did not pass validateShape (in-process callers', kinds without a table) may be misshapen: their BadRequest. */
+function guarded(work: () => void): void {
   try {
-    defaults?.(object)
+    work()
   } catch (e) {
     if (e instanceof TypeError) throw badRequest(`the object is malformed: ${e.message}`)
     throw e

@@ -45,7 +45,8 @@ export function serverSideApply<T extends ApiObject>(kind: Kind<T>, live: T | un
   for (const field of ['uid', 'creationTimestamp', 'generation', 'namespace'] as const) {
     if (live.metadata[field] !== undefined) (next.metadata as unknown as Json)[field] = live.metadata[field]
   }
-  next.metadata.resourceVersion = configuration.metadata.resourceVersion ?? live.metadata.resourceVersion
+  const resourceVersion = configuration.metadata.resourceVersion ?? live.metadata.resourceVersion
+  if (resourceVersion !== undefined) next.metadata.resourceVersion = resourceVersion
 
   const { changed, removed } = compareObjects(live, next)
   if (!force) {

@@ -41,7 +41,7 @@ export function parseYaml(text: string): { documents: unknown[]; duplicates: str
       if (error) throw badRequest(`error converting YAML to JSON: ${error.message.split('\n')[0] ?? ''}`)
       collect(document.contents, '', 0, duplicates)
       const value = document.toJS({ maxAliasCount: MAX_ALIASES }) as unknown
-      if (value !== null && value !== undefined) documents.push(value)
+      if (value !== null && value !== undefined) documents.push(unshared(value, 0))
     }
   } catch (e) {
     // Recursion that ran out of stack (RangeError) and an alias bomb (ReferenceError) are the input's fault.
@@ -49,6 +49,14 @@ export function parseYaml(text: string): { documents: unknown[]; duplicates: str
     throw e
   }
   return { documents, duplicates }
+}
+
+/** Aliases make one object appear twice, or inside itself: each place gets its own copy. */
+function unshared(value: unknown, depth: number): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (depth > MAX_DEPTH) throw new RangeError(`exceeded max depth of ${MAX_DEPTH}`)
+  if (Array.isArray(value)) return value.map(item => unshared(item, depth + 1))
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unshared(item, depth + 1)]))
 }
 
 function collect(node: unknown, path: string, depth: number, duplicates: string[]): void {
