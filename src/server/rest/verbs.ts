@@ -143,7 +143,7 @@ export class Verbs {
   }
 
   async #patch(context: Context, kind: Kind, res: Response): Promise<void> {
-    const { req, info, query } = context
+    const { req, query } = context
     const type = patchType(req.headers['content-type'])
     const w = writeContext(context)
     if (type === 'apply') {
