@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { badRequest, notFound } from '../../core/errors.ts'
 import type { Engine, ImageConfig, RegistryAuth } from '../../engine/engine.ts'
 import { flag, json, text } from './query.ts'
-import { sendBody, sendJson, sendProgress } from './respond.ts'
+import { requestBody, sendBody, sendJson, sendProgress } from './respond.ts'
 
 export async function serveImages(
   stream: ServerHttp2Stream, method: string, path: string, q: URLSearchParams, headers: IncomingHttpHeaders, { images }: Engine,
@@ -22,13 +22,13 @@ export async function serveImages(
       return sendJson(stream, {})
     }
     case 'POST /images/load': return sendProgress(stream, async onProgress => {
-      const names = await images.load(stream, onProgress)
+      const names = await images.load(requestBody(stream), onProgress)
       return { status: 'loaded', names }
     })
     case 'POST /images/import': {
       const reference = text(q, 'reference')
       const config = json<ImageConfig>(q, 'config')
-      return sendProgress(stream, async () => ({ status: 'imported', id: (await images.import(stream, reference, config)).id }))
+      return sendProgress(stream, async () => ({ status: 'imported', id: (await images.import(requestBody(stream), reference, config)).id }))
     }
     case 'POST /images/pull': {
       const reference = images.normalize(text(q, 'reference'))
@@ -57,7 +57,7 @@ export async function serveBuild(stream: ServerHttp2Stream, q: URLSearchParams, 
   stream.once('close', () => abort.abort())
   await sendProgress(stream, async onProgress => {
     const image = await builder.build({
-      context: stream, tags: q.getAll('t'), buildArgs, labels, noCache: flag(q, 'nocache'), onProgress, signal: abort.signal,
+      context: requestBody(stream), tags: q.getAll('t'), buildArgs, labels, noCache: flag(q, 'nocache'), onProgress, signal: abort.signal,
       ...(q.get('dockerfile') ? { dockerfile: q.get('dockerfile')! } : {}), ...(q.get('target') ? { target: q.get('target')! } : {}),
     })
     return { status: 'built', id: image.id }

@@ -1,6 +1,6 @@
 /** Answers on one stream of the tunnel. */
 import type { ServerHttp2Stream } from 'node:http2'
-import { pipeline } from 'node:stream'
+import { PassThrough, pipeline } from 'node:stream'
 import type { Readable } from 'node:stream'
 import { ApiError } from '../../core/errors.ts'
 import type { StatusReason } from '../../core/errors.ts'
@@ -47,6 +47,18 @@ export function sendBody(stream: ServerHttp2Stream, body: Readable, headers: Rec
   }
   stream.respond({ ':status': 200, ...headers })
   pipeline(body, stream, () => {})
+}
+
+/**
+ * The request's body as a stream of its own: whoever reads it to the end, or breaks off, must not close the stream that the
+ * answer goes out on.
+ */
+export function requestBody(stream: ServerHttp2Stream): Readable {
+  const body = new PassThrough()
+  stream.on('error', e => body.destroy(e))
+  stream.on('aborted', () => body.destroy(new Error('the sender broke off')))
+  body.on('close', () => stream.resume())
+  return stream.pipe(body)
 }
 
 /** Runs `job` and sends its progress as lines; its failure is the last line. What `job` resolves with, if anything, is a last line too. */
