@@ -33,6 +33,9 @@ const MUTATING_TIMEOUT_MS = 34_000
 /** Requests answered at a time; more are told to come back. Watches and streams do not count. */
 const MAX_IN_FLIGHT = 3000
 const KEEP_ALIVE_MS = 120_000
+const MAX_SESSION_MEMORY_MB = 512
+/** So much of an upload may be under way. */
+const STREAM_WINDOW_BYTES = 1 << 20
 const CLOSE_WAIT_MS = 5000
 
 export interface ApiServerParts {
@@ -91,6 +94,8 @@ export class ApiServer implements ServerHost {
       allowHTTP1: true, minVersion: 'TLSv1.2', cert: readFileSync(tls.cert), key: readFileSync(tls.key), ca: readFileSync(tls.ca),
       // Clients may also show a bearer token: a certificate is looked at, not demanded.
       requestCert: true, rejectUnauthorized: false,
+      // Answers that wait for a client count here; at Node's 10 MB a few lists at a time would be refused.
+      maxSessionMemory: MAX_SESSION_MEMORY_MB, settings: { initialWindowSize: STREAM_WINDOW_BYTES },
     })
     const server = this.#server as Http2SecureServer & { keepAliveTimeout: number }
     server.keepAliveTimeout = KEEP_ALIVE_MS
