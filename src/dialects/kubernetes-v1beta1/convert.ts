@@ -22,7 +22,7 @@ export function convertV1beta1(object: OldObject): ApiObject[] {
   const items = (object as { items?: OldObject[] }).items
   if (object.kind?.endsWith('List') === true || object.kind === 'Config' && Array.isArray(items)) {
     const kind = object.kind.replace(/List$/, '')
-    return (items ?? []).flatMap((i) => convertV1beta1({ kind, ...i, apiVersion: i.apiVersion ?? object.apiVersion ?? 'v1beta1' }))
+    return (items ?? []).flatMap((i) => convertV1beta1({ ...i, kind: i.kind ?? kind, apiVersion: i.apiVersion ?? object.apiVersion ?? 'v1beta1' }))
   }
   switch (object.kind) {
     case 'Pod': return [podOf(object)]
