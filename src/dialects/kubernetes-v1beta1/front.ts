@@ -1,4 +1,5 @@
 /** `/api/v1beta1/…`: the Kubernetes API as it was in 2014. Namespaces by `?namespace=`, no PATCH, numbers for resourceVersion. */
+import type { ServerResponse } from 'node:http'
 import type { Client } from '../../core/client.ts'
 import { clone } from '../../core/clone.ts'
 import { ApiError, badRequest } from '../../core/errors.ts'
@@ -109,7 +110,9 @@ async function watch(host: ServerHost, context: Context, res: Response, r: Resou
   const matches = parseLabelSelector(context.query.get('labels') ?? '')
   const informer = host.client.informer(r.kind, namespace === undefined ? {} : { namespace })
   await informer.synced
-  res.writeHead(200, { 'content-type': 'application/json' })
+  // Both kinds of response write and close alike; only their types have no common call.
+  const out = res as ServerResponse
+  out.writeHead(200, { 'content-type': 'application/json' })
   const off = informer.on((type, object, old) => {
     if (name !== undefined && object.metadata.name !== name) return
     if (type === 'ADDED' && Number(object.metadata.resourceVersion) <= since) return
@@ -118,9 +121,9 @@ async function watch(host: ServerHost, context: Context, res: Response, r: Resou
     if (!now && !before) return
     // An object that begins or ceases to match appears and vanishes for this watcher.
     const seen = now ? (before ? 'MODIFIED' : 'ADDED') : 'DELETED'
-    res.write(`${JSON.stringify({ type: seen, object: r.toOld(object) })}\n`)
+    out.write(`${JSON.stringify({ type: seen, object: r.toOld(object) })}\n`)
   })
-  res.on('close', () => {
+  out.on('close', () => {
     off()
     informer.stop()
   })
