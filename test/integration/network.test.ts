@@ -92,7 +92,9 @@ describe('pods', () => {
 describe('services', () => {
   test('balance over endpoints of all machines, from pods, from machines, and from an endpoint itself', async () => {
     await services([rule('d/web:http', { endpoints: bothEndpoints() }), rule('d/web:dns', { protocol: 'udp', endpoints: bothEndpoints() })])
-    for (const [who, path] of [['pod', client.netnsPath], ['machine', one.netns], ['endpoint', near.netnsPath]] as const) {
+    const clients = [['pod', client.netnsPath], ['machine', one.netns], ['endpoint', near.netnsPath], ['endpoint of the other machine', far.netnsPath],
+      ['the other machine', two.netns]] as const
+    for (const [who, path] of clients) {
       const counts = tally(await talk(path, '10.143.0.10', 80, 60))
       assert.deepEqual([...counts.keys()].sort(), ['far', 'near'], who)
       assert.ok(Math.min(...counts.values()) >= 15, `${who}: ${JSON.stringify([...counts])}`)
