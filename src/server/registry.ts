@@ -241,11 +241,14 @@ export class Registry {
 
   #prepared(kind: Kind, object: ApiObject, old: ApiObject, w: WriteContext): ApiObject {
     if (w.subresource === 'status') return prepareStatusUpdate(kind, object, old)
+    if (w.subresource === 'finalize') {
+      // Only this sub-resource releases a namespace, and it changes nothing else.
+      return { ...old, metadata: { ...old.metadata }, spec: { finalizers: (object as Namespace).spec?.finalizers ?? [] } } as Namespace
+    }
     const next = prepareUpdate(kind, object, old, { now: new Date(), uuid: randomUUID, random: randomInt })
     if (isKind(kind, namespaces)) {
       const namespace = next as Namespace
-      // Only the sub-resource `finalize` releases a namespace.
-      if (w.subresource !== 'finalize') namespace.spec = { ...namespace.spec, finalizers: (old as Namespace).spec?.finalizers ?? [] }
+      namespace.spec = { ...namespace.spec, finalizers: (old as Namespace).spec?.finalizers ?? [] }
       namespace.metadata.labels = { ...namespace.metadata.labels, 'kubernetes.io/metadata.name': namespace.metadata.name }
     }
     return next

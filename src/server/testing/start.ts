@@ -55,7 +55,7 @@ export async function startTestServer(options: { lead?: boolean; store?: ServerC
     call: (method, path, body, headers = {}) => new Promise((resolve, reject) => {
       const data = body === undefined ? undefined : Buffer.isBuffer(body) || typeof body === 'string' ? body : JSON.stringify(body)
       const req = request({
-        host: '127.0.0.1', port: server.port, method, path, agent, headers: { ...(data !== undefined && { 'Content-Type': 'application/json' }), ...headers },
+        host: '127.0.0.1', port: server.port, method, path, agent, headers: { ...(data !== undefined && { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(data) }), ...headers },
       }, res => {
         const chunks: Buffer[] = []
         res.on('data', (c: Buffer) => chunks.push(c))
