@@ -4,11 +4,14 @@ import { execFile, spawn } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import type { IncomingHttpHeaders } from 'node:http'
+import { request } from 'node:https'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { WebSocket } from 'ws'
 import type { RemoteClient } from '../../src/client/client.ts'
 import { readText } from '../../src/client/transport.ts'
 import { nodes, pods } from '../../src/core/kinds.ts'
@@ -185,6 +188,68 @@ test('the client of this project runs commands too', async () => {
   assert.equal(err.toString(), 'e\n')
   assert.equal(await stream.exitCode, 3)
   await assert.rejects(admin.execStream({ namespace: 'default', pod: 'nothing', command: ['true'] }), { code: 404, message: 'pods "nothing" not found' })
+})
+
+/** Opens exec of `p` with the WebSocket protocols given; resolves with what came until the close. */
+async function webSocketExec(protocols: string[], command: string[], input?: (ws: WebSocket) => void) {
+  const query = new URLSearchParams({ stdin: 'true', stdout: 'true', stderr: 'true' })
+  for (const word of command) query.append('command', word)
+  const ws = new WebSocket(`${server.url.replace('https', 'wss')}/api/v1/namespaces/default/pods/p/exec?${query}`, protocols, await server.identity('admin', 'system:masters'))
+  const messages: { data: Buffer; binary: boolean }[] = []
+  ws.on('message', (data: Buffer, binary: boolean) => messages.push({ data, binary }))
+  await new Promise<void>((resolve, reject) => {
+    ws.once('open', resolve)
+    ws.once('error', reject)
+  })
+  input?.(ws)
+  const [code] = await once(ws, 'close') as [number]
+  return { code, protocol: ws.protocol, messages }
+}
+
+test('every WebSocket protocol that clients speak', async () => {
+  const channel = (messages: { data: Buffer }[], n: number) => Buffer.concat(messages.filter((m) => m.data[0] === n).map((m) => m.data.subarray(1))).toString()
+  const v4 = await webSocketExec(['v4.channel.k8s.io'], ['sh', '-c', 'read x; echo got $x; exit 2'], (ws) => ws.send(Buffer.from('\0in\n')))
+  assert.equal(v4.code, 1000)
+  assert.equal(channel(v4.messages, 1), 'got in\n')
+  assert.equal(JSON.parse(channel(v4.messages, 3)).details.causes[0].message, '2')
+  assert.equal(v4.messages[0]!.data.length, 1)
+  const best = await webSocketExec(['v3.channel.k8s.io', 'v4.channel.k8s.io', 'v5.channel.k8s.io'], ['cat'], (ws) => ws.send(Buffer.from([255, 0])))
+  assert.equal(best.protocol, 'v5.channel.k8s.io')
+  assert.deepEqual(JSON.parse(channel(best.messages, 3)), { metadata: {}, status: 'Success' })
+  const old = await webSocketExec(['channel.k8s.io'], ['sh', '-c', 'echo x; exit 2'])
+  assert.match(channel(old.messages, 3), /^command terminated with non-zero exit code: exit status 2$/)
+  const none = await webSocketExec([], ['echo', 'plain'])
+  assert.equal(channel(none.messages, 1), 'plain\n')
+  const base64 = await webSocketExec(['v4.base64.channel.k8s.io'], ['head', '-n1'], (ws) => ws.send(`0${Buffer.from('hello\n').toString('base64')}`))
+  assert.ok(base64.messages.every((m) => !m.binary))
+  const text = base64.messages.filter((m) => String(m.data).startsWith('1')).map((m) => Buffer.from(String(m.data).slice(1), 'base64').toString()).join('')
+  assert.equal(text, 'hello\n')
+  await assert.rejects(webSocketExec(['v9.channel.k8s.io'], ['true']), /400/)
+})
+
+test('upgrades that cannot be are refused with a reason', async () => {
+  const tls = await server.identity('admin', 'system:masters')
+  const upgrade = (query: string, headers: Record<string, string | string[]>) => new Promise<{ status: number | undefined; headers: IncomingHttpHeaders; text: string }>((resolve, reject) => {
+    const asked = request(`${server.url}/api/v1/namespaces/default/pods/p/exec?${query}`, { method: 'POST', ...tls, agent: false, headers: { connection: 'Upgrade', ...headers } }, (res) => {
+      let text = ''
+      res.setEncoding('utf8').on('data', (part: string) => { text += part }).on('end', () => resolve({ status: res.statusCode, headers: res.headers, text }))
+    })
+    asked.on('error', reject)
+    asked.on('upgrade', (_res, socket) => {
+      socket.destroy()
+      reject(new Error('it was upgraded'))
+    })
+    asked.end()
+  })
+  const spdy = { upgrade: 'SPDY/3.1' }
+  assert.match((await upgrade('command=x&stdout=1', spdy)).text, /X-Stream-Protocol-Version is missing/)
+  const unknown = await upgrade('command=x&stdout=1', { ...spdy, 'x-stream-protocol-version': 'v9.channel.k8s.io' })
+  assert.equal(unknown.status, 403)
+  assert.match(String(unknown.headers['x-accepted-stream-protocol-versions']), /v4\.channel\.k8s\.io/)
+  assert.match((await upgrade('command=x', { ...spdy, 'x-stream-protocol-version': 'v4.channel.k8s.io' })).text, /at least 1 of stdin, stdout, stderr/)
+  assert.match((await upgrade('stdout=1', { ...spdy, 'x-stream-protocol-version': 'v4.channel.k8s.io' })).text, /at least one command/)
+  assert.match((await upgrade('command=x&stdout=1', { upgrade: 'telnet' })).text, /neither websocket nor SPDY/)
+  assert.match((await admin.request('POST', '/api/v1/namespaces/default/pods/p/exec?command=x').then((a) => readText(a.body))), /Upgrade request required/)
 })
 
 test("the node's interface: authorised, streaming both ways", async () => {

@@ -13,7 +13,7 @@ import type { Context, ServerHost } from '../host.ts'
 import type { Tunnels } from '../tunnel/tunnels.ts'
 import { podTarget } from './pod-target.ts'
 import { throwIfError } from './relay.ts'
-import { isSpdy, offeredSpdyProtocols, switchToSpdy } from './spdy-command.ts'
+import { agreeOnSpdy, isSpdy, offeredSpdyProtocols, switchToSpdy } from './spdy-command.ts'
 import { SpdyConnection } from './spdy.ts'
 import type { SpdyStream } from './spdy.ts'
 import { isWebSocket } from './websocket-command.ts'
@@ -60,7 +60,10 @@ async function serve(host: ServerHost, tunnels: Tunnels, context: Context, socke
   )
   if (webSocket) {
     acceptor.handleUpgrade(req as IncomingMessage, socket, head, (ws) => forward(createWebSocketStream(ws), open))
-  } else if (switchToSpdy(req, socket, head, [SPDY_PROTOCOL]) !== undefined) {
+  } else {
+    const protocol = agreeOnSpdy(req, socket, [SPDY_PROTOCOL])
+    if (protocol === undefined) return
+    switchToSpdy(protocol, socket, head)
     forward(socket, open)
   }
 }

@@ -14,7 +14,7 @@ import type { Tunnels } from '../tunnel/tunnels.ts'
 import type { CommandPeer, CommandStreams } from './command-peer.ts'
 import { flag, podTarget } from './pod-target.ts'
 import { throwIfError } from './relay.ts'
-import { acceptSpdyCommand, isSpdy, offeredSpdyProtocols } from './spdy-command.ts'
+import { acceptSpdyCommand, agreeOnSpdy, isSpdy, offeredSpdyProtocols } from './spdy-command.ts'
 import { acceptWebSocketCommand, checkWebSocketProtocol, isWebSocket } from './websocket-command.ts'
 
 export function mountRemoteCommands(host: ServerHost, tunnels: Tunnels): void {
@@ -42,10 +42,15 @@ async function serve(
   if (!streams.stdin && !streams.stdout && !streams.stderr) throw badRequest('you must specify at least 1 of stdin, stdout, stderr')
   const command = query.getAll('command')
   if (what === 'exec' && command.length === 0) throw badRequest('you must specify at least one command for the container')
-  const webSocket = isWebSocket(req)
-  if (webSocket) checkWebSocketProtocol(req)
-  else if (!isSpdy(req)) throw badRequest(`Upgrade request required: "${req.headers['upgrade']}" is neither websocket nor SPDY/3.1`)
-  else if (offeredSpdyProtocols(req) === undefined) throw badRequest('the header X-Stream-Protocol-Version is missing')
+  let spdyProtocol: string | undefined
+  if (isWebSocket(req)) {
+    checkWebSocketProtocol(req)
+  } else {
+    if (!isSpdy(req)) throw badRequest(`Upgrade request required: "${req.headers['upgrade']}" is neither websocket nor SPDY/3.1`)
+    if (offeredSpdyProtocols(req) === undefined) throw badRequest('the header X-Stream-Protocol-Version is missing')
+    spdyProtocol = agreeOnSpdy(req, socket)
+    if (spdyProtocol === undefined) return
+  }
   const { node, container } = await podTarget(host, context)
   const asked = new URLSearchParams({ namespace: info.namespace, pod: info.name, container })
   for (const [name, on] of Object.entries(streams)) if (on) asked.set(name, 'true')
@@ -58,9 +63,9 @@ async function serve(
   await throwIfError(answer)
   socket.off('close', leave)
   if (socket.destroyed) return answer.body.close(constants.NGHTTP2_CANCEL)
-  const peer = webSocket
+  const peer = spdyProtocol === undefined
     ? await acceptWebSocketCommand(req, socket, head, streams)
-    : await acceptSpdyCommand(req, socket, head, streams)
+    : await acceptSpdyCommand(spdyProtocol, socket, head, streams)
   if (peer === undefined) return answer.body.close(constants.NGHTTP2_CANCEL)
   connect(answer.body, peer, node)
 }

@@ -24,27 +24,28 @@ export function offeredSpdyProtocols(req: Request): string[] | undefined {
   return [header].flat().join(',').split(',').map((p) => p.trim()).filter((p) => p !== '')
 }
 
-/** Answers 101 with the best common protocol; without one 403, naming those that are known. */
-export function switchToSpdy(req: Request, socket: Duplex, head: Buffer, known: readonly string[]): string | undefined {
+/** The best protocol that client and server have in common; without one answers 403, naming those that are known. */
+export function agreeOnSpdy(req: Request, socket: Duplex, known: readonly string[] = PROTOCOLS): string | undefined {
   const offered = offeredSpdyProtocols(req) ?? []
   const protocol = known.find((p) => offered.includes(p))
-  if (protocol === undefined) {
-    const accepted = known.map((p) => `X-Accepted-Stream-Protocol-Versions: ${p}\r\n`).join('')
-    const text = `unable to upgrade: unable to negotiate protocol: client supports [${offered.join(' ')}], server accepts [${known.join(' ')}]`
-    socket.end(`HTTP/1.1 403 Forbidden\r\n${accepted}Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`)
-    return undefined
-  }
+  if (protocol !== undefined) return protocol
+  const accepted = known.map((p) => `X-Accepted-Stream-Protocol-Versions: ${p}\r\n`).join('')
+  const text = `unable to upgrade: unable to negotiate protocol: client supports [${offered.join(' ')}], server accepts [${known.join(' ')}]`
+  socket.end(`HTTP/1.1 403 Forbidden\r\n${accepted}Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(text)}\r\nConnection: close\r\n\r\n${text}`)
+  return undefined
+}
+
+/** Answers 101. */
+export function switchToSpdy(protocol: string, socket: Duplex, head: Buffer): void {
   if (head.length > 0) socket.unshift(head)
   socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`)
-  return protocol
 }
 
 /** Resolves when every stream the command needs is there; with undefined when they do not come, or the client has gone. */
 export function acceptSpdyCommand(
-  req: Request, socket: Duplex, head: Buffer, streams: CommandStreams,
+  protocol: string, socket: Duplex, head: Buffer, streams: CommandStreams,
 ): Promise<CommandPeer | undefined> {
-  const protocol = switchToSpdy(req, socket, head, PROTOCOLS)
-  if (protocol === undefined) return Promise.resolve(undefined)
+  switchToSpdy(protocol, socket, head)
   const version = Number(/^v(\d)/.exec(protocol)?.[1] ?? 1)
   const wanted = new Set(['error', ...(['stdin', 'stdout', 'stderr'] as const).filter((s) => streams[s])])
   // Terminals tell their size from v3 on.
