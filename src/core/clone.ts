@@ -10,8 +10,9 @@ export function clone<T>(value: T): T {
   const copy: Record<string, unknown> = {}
   for (const key in value) {
     const v = (value as Record<string, unknown>)[key]
-    if (key === '__proto__') Object.defineProperty(copy, key, { value: clone(v), enumerable: true, configurable: true, writable: true })
-    else copy[key] = typeof v === 'object' ? clone(v) : v
+    if (key === '__proto__') {
+      Object.defineProperty(copy, key, { value: clone(v), enumerable: true, configurable: true, writable: true })
+    } else copy[key] = typeof v === 'object' ? clone(v) : v
   }
   return copy as T
 }

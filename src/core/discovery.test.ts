@@ -11,14 +11,16 @@ test('legacy discovery', () => {
   assert.deepEqual((apiVersions('1.2.3.4:6443') as Any).versions, ['v1'])
   const list = apiGroupList(table) as Any
   assert.deepEqual(list.groups.find((g: Any) => g.name === 'apps'), {
-    name: 'apps', versions: [{ groupVersion: 'apps/v1', version: 'v1' }], preferredVersion: { groupVersion: 'apps/v1', version: 'v1' },
+    name: 'apps', versions: [{ groupVersion: 'apps/v1', version: 'v1' }],
+      preferredVersion: { groupVersion: 'apps/v1', version: 'v1' },
   })
   assert.equal(list.groups.some((g: Any) => g.name === ''), false)
   assert.equal((apiGroup(table, 'apps') as Any).kind, 'APIGroup')
   assert.equal(apiGroup(table, 'nope'), undefined)
   const core = apiResourceList(table, 'v1') as Any
   const row = (name: string): Any => core.resources.find((r: Any) => r.name === name)
-  assert.deepEqual(row('pods/eviction'), { name: 'pods/eviction', singularName: '', namespaced: true, group: 'policy', version: 'v1', kind: 'Eviction', verbs: ['create'] })
+  assert.deepEqual(row('pods/eviction'), { name: 'pods/eviction', singularName: '', namespaced: true, group: 'policy',
+    version: 'v1', kind: 'Eviction', verbs: ['create'] })
   assert.deepEqual(row('pods').shortNames, ['po'])
   assert.equal(row('replicationcontrollers/scale').kind, 'Scale')
   assert.equal(apiResourceList(table, 'apps/v9'), undefined)
@@ -30,7 +32,8 @@ test('aggregated discovery names the same resources', () => {
     for (const group of (aggregatedDiscovery(table, part) as Any).items) {
       for (const version of group.versions) {
         const gv = group.metadata.name ? `${group.metadata.name}/${version.version}` : version.version
-        const flat = version.resources.flatMap((r: Any) => [r.resource, ...(r.subresources ?? []).map((s: Any) => `${r.resource}/${s.subresource}`)])
+        const flat = version.resources.flatMap((r: Any) => [r.resource,
+          ...(r.subresources ?? []).map((s: Any) => `${r.resource}/${s.subresource}`)])
         assert.deepEqual(flat, (apiResourceList(table, gv) as Any).resources.map((r: Any) => r.name), gv)
       }
     }
@@ -68,7 +71,8 @@ test('OpenAPI documents hold together', () => {
   assert.equal(pod.properties.containers['x-kubernetes-patch-merge-key'], 'name')
   assert.equal(pod.properties.volumes['x-kubernetes-patch-strategy'], 'merge,retainKeys')
   assert.deepEqual(pod.required, ['containers'])
-  assert.deepEqual(apps.components.schemas['io.k8s.api.core.v1.Container'].properties.ports['x-kubernetes-list-map-keys'], ['containerPort', 'protocol'])
+  assert.deepEqual(apps.components.schemas['io.k8s.api.core.v1.Container'].properties.ports['x-kubernetes-list-map-keys'],
+    ['containerPort', 'protocol'])
   const thing = openApiDocument(kinds, 'apis/example.org/v1') as Any
   assert.equal(thing.paths['/apis/example.org/v1/namespaces/{namespace}/things/{name}'].patch.requestBody.content['application/strategic-merge-patch+json'], undefined)
 })

@@ -56,10 +56,12 @@ interface Row {
 
 function rows(kinds: KindTable): Row[] {
   const stored = kinds.all().map((k: Kind): Row => ({
-    group: k.group, version: k.version, plural: k.plural, kind: k.kind, singular: k.singular, namespaced: k.namespaced, verbs: VERBS,
-    ...(k.shortNames && { shortNames: k.shortNames }), ...(k.categories && { categories: k.categories }), subresources: k.subresources ?? [],
+    group: k.group, version: k.version, plural: k.plural, kind: k.kind, singular: k.singular, namespaced: k.namespaced,
+    verbs: VERBS, subresources: k.subresources ?? [],
+    ...(k.shortNames && { shortNames: k.shortNames }), ...(k.categories && { categories: k.categories }),
   }))
-  const answered = virtualResources.map((v): Row => ({ ...v, singular: v.kind.toLowerCase(), verbs: ['create'], subresources: [] }))
+  const answered = virtualResources.map((v): Row =>
+    ({ ...v, singular: v.kind.toLowerCase(), verbs: ['create'], subresources: [] }))
   return [...stored, ...answered]
 }
 
@@ -77,7 +79,8 @@ function groups(kinds: KindTable): Map<string, string[]> {
 
 /** `GET /api`. `address` is `host:port` as clients reach the server. */
 export function apiVersions(address: string): object {
-  return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [{ clientCIDR: '0.0.0.0/0', serverAddress: address }] }
+  const serverAddressByClientCIDRs = [{ clientCIDR: '0.0.0.0/0', serverAddress: address }]
+  return { kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs }
 }
 
 function groupOf(name: string, versions: string[]): object {
@@ -135,7 +138,8 @@ export function aggregatedDiscovery(kinds: KindTable, part: 'core' | 'groups', a
 function aggregated(r: Row): object {
   const own: GroupVersionKind = { group: r.group, version: r.version, kind: r.kind }
   return {
-    resource: r.plural, responseKind: own, scope: r.namespaced ? 'Namespaced' : 'Cluster', singularResource: r.singular, verbs: r.verbs,
+    resource: r.plural, responseKind: own, scope: r.namespaced ? 'Namespaced' : 'Cluster', singularResource: r.singular,
+    verbs: r.verbs,
     ...(r.shortNames && { shortNames: r.shortNames }), ...(r.categories && { categories: r.categories }),
     ...(r.subresources.length > 0 && {
       subresources: r.subresources.map(name => ({

@@ -36,7 +36,8 @@ test('events, replay and indexes', () => {
 
 test('a relist gives the difference', () => {
   const cache = new InformerCache<Pod>(byNode)
-  for (const p of [pod('gone', 1, 'n1'), pod('same', 2), pod('changed', 3, 'n1'), pod('reborn', 4, 'n1', 'u1')]) cache.apply('ADDED', p)
+  for (const p of [pod('gone', 1, 'n1'), pod('same', 2), pod('changed', 3, 'n1'),
+    pod('reborn', 4, 'n1', 'u1')]) cache.apply('ADDED', p)
   const seen: string[] = []
   cache.on((type, o) => seen.push(`${type} ${o.metadata.name}`))
   seen.length = 0

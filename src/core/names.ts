@@ -78,7 +78,8 @@ export function portName(s: string): string | undefined {
 
 /** Environment variables: any printable ASCII but `=`. */
 export function envName(s: string): string | undefined {
-  return ENV_NAME.test(s) ? undefined : "a valid environment variable name must consist only of printable ASCII characters other than '='"
+  return ENV_NAME.test(s) ? undefined
+    : "a valid environment variable name must consist only of printable ASCII characters other than '='"
 }
 
 /** Keys of ConfigMaps and Secrets: they become file names. */

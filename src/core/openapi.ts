@@ -8,7 +8,9 @@ import type { Field, Message, Scalar } from './schema/registry.ts'
 
 type Schema = Record<string, unknown>
 
-function pathOf(k: { group: string; version: string }): string { return k.group === '' ? `api/${k.version}` : `apis/${k.group}/${k.version}` }
+function pathOf(k: { group: string; version: string }): string {
+  return k.group === '' ? `api/${k.version}` : `apis/${k.group}/${k.version}`
+}
 
 /** `api/v1`, `apis/apps/v1`, …: what follows `/openapi/v3/`. */
 export function openApiGroupVersions(kinds: KindTable): string[] { return [...new Set(kinds.all().map(pathOf))] }
@@ -23,14 +25,15 @@ export function openApiDocument(kinds: KindTable, groupVersionPath: string): obj
     const ref = kindSchema(kind, schemas)
     addPaths(paths, `/${groupVersionPath}`, kind, ref, schemas)
   }
-  for (const [apiVersion, name] of [['v1', 'DeleteOptions'], ['v1', 'Status']] as const) refTo(typeOf(apiVersion, name) as Message, schemas)
+  for (const name of ['DeleteOptions', 'Status']) refTo(typeOf('v1', name) as Message, schemas)
   return {
     openapi: '3.0.0', info: { title: 'Gantry', version: 'v1' }, paths,
     components: { schemas: Object.fromEntries([...schemas].sort(([a], [b]) => a < b ? -1 : 1)) },
   }
 }
 
-const KUBERNETES_SECTIONS = new Set(['core', 'apps', 'discovery', 'coordination', 'rbac', 'autoscaling', 'policy', 'authentication', 'authorization'])
+const KUBERNETES_SECTIONS = new Set(['core', 'apps', 'discovery', 'coordination', 'rbac', 'autoscaling', 'policy',
+  'authentication', 'authorization'])
 
 function schemaName(message: Message): string {
   if (message.section === 'meta') return `io.k8s.apimachinery.pkg.apis.meta.v1.${message.name}`
@@ -116,9 +119,11 @@ const query = (name: string, type = 'string'): Schema => ({ name, in: 'query', s
 const inPath = (name: string): Schema => ({ name, in: 'path', required: true, schema: { type: 'string', uniqueItems: true } })
 // kubectl follows references to parameters of OpenAPI v2 only: they are written out.
 const WRITE_QUERY = [query('dryRun'), query('fieldManager'), query('fieldValidation')]
+const DELETE_QUERY = [query('dryRun'), query('gracePeriodSeconds', 'integer'), query('propagationPolicy')]
 const LIST_QUERY = [
-  query('allowWatchBookmarks', 'boolean'), query('continue'), query('fieldSelector'), query('labelSelector'), query('limit', 'integer'),
-  query('resourceVersion'), query('resourceVersionMatch'), query('sendInitialEvents', 'boolean'), query('timeoutSeconds', 'integer'),
+  query('allowWatchBookmarks', 'boolean'), query('continue'), query('fieldSelector'), query('labelSelector'),
+  query('limit', 'integer'), query('resourceVersion'), query('resourceVersionMatch'), query('sendInitialEvents', 'boolean'),
+  query('timeoutSeconds', 'integer'),
   query('watch', 'boolean'),
 ]
 
@@ -147,7 +152,7 @@ function addPaths(paths: Record<string, unknown>, base: string, kind: Kind, ref:
     get: operation('get', 'read', name),
     put: operation('put', 'replace', [...name, ...WRITE_QUERY], content),
     patch: operation('patch', 'patch', [...name, ...WRITE_QUERY, query('force', 'boolean')], patchContent(kind)),
-    delete: operation('delete', 'delete', [...name, query('dryRun'), query('gracePeriodSeconds', 'integer'), query('propagationPolicy')]),
+    delete: operation('delete', 'delete', [...name, ...DELETE_QUERY]),
   }
   if (kind.subresources?.includes('status')) {
     paths[`${collection}/{name}/status`] = {

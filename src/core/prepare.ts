@@ -32,7 +32,7 @@ function hasStatus(kind: Kind): boolean { return kind.subresources?.includes('st
  */
 export function prepareCreate<T extends ApiObject>(kind: Kind<T>, object: T, ctx: PrepareContext): T {
   const meta = object.metadata ??= {} as ObjectMeta
-  if (meta.resourceVersion !== undefined && meta.resourceVersion !== '') throw badRequest('resourceVersion should not be set on objects to be created')
+  if (meta.resourceVersion) throw badRequest('resourceVersion should not be set on objects to be created')
   if (!meta.name && meta.generateName) meta.name = generateName(meta.generateName, ctx.random)
   meta.uid = ctx.uuid()
   meta.creationTimestamp = formatTime(ctx.now.getTime())
@@ -66,8 +66,8 @@ export function prepareCreate<T extends ApiObject>(kind: Kind<T>, object: T, ctx
 }
 
 /**
- * The object's next state. Its status is `old`'s, its server-owned metadata too; the generation grows if anything but metadata and status
- * changed. The caller checks the resourceVersion. Throws Conflict for another uid, or Invalid.
+ * The object's next state. Its status is `old`'s, its server-owned metadata too; the generation grows if anything but metadata
+ * and status changed. The caller checks the resourceVersion. Throws Conflict for another uid, or Invalid.
  */
 export function prepareUpdate<T extends ApiObject>(kind: Kind<T>, object: T, old: T, _ctx: PrepareContext): T {
   const meta = object.metadata ??= {} as ObjectMeta
@@ -123,7 +123,8 @@ export function prepareBinding(kind: Kind<Pod>, pod: Pod, nodeName: string, now:
   if (spec.schedulingGates?.length) throw refuse(`pod ${metadata.name} has non-empty .spec.schedulingGates`)
   const scheduled: Condition = { type: 'PodScheduled', status: 'True', lastTransitionTime: formatTime(now.getTime()) }
   const others = (pod.status?.conditions ?? []).filter(c => c.type !== 'PodScheduled')
-  return { ...pod, metadata: { ...metadata }, spec: { ...spec, nodeName }, status: { ...pod.status, conditions: [...others, scheduled] } }
+  const status = { ...pod.status, conditions: [...others, scheduled] }
+  return { ...pod, metadata: { ...metadata }, spec: { ...spec, nodeName }, status }
 }
 
 function isPod(kind: Kind): boolean { return kind.kind === 'Pod' && kind.apiVersion === 'v1' }
@@ -142,12 +143,16 @@ function wrongUid(kind: Kind, old: ObjectMeta, uid: string): Error {
   return conflict(kind, old.name, `Precondition failed: UID in precondition: ${uid}, UID in object meta: ${old.uid}`)
 }
 
+const SERVER_OWNED = [
+  'uid', 'creationTimestamp', 'generation', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generateName',
+] as const
+
 function keepServerOwned(kind: Kind, meta: ObjectMeta, old: ObjectMeta): void {
   if (meta.uid && meta.uid !== old.uid) throw wrongUid(kind, old, meta.uid)
   if (!meta.name) meta.name = old.name
   if (!meta.namespace && old.namespace !== undefined) meta.namespace = old.namespace
   delete (meta as { selfLink?: string }).selfLink
-  for (const field of ['uid', 'creationTimestamp', 'generation', 'deletionTimestamp', 'deletionGracePeriodSeconds', 'generateName'] as const) {
+  for (const field of SERVER_OWNED) {
     if (old[field] === undefined) delete meta[field]
     else (meta as unknown as Record<string, unknown>)[field] = old[field]
   }
@@ -189,7 +194,8 @@ function specChanged(object: ApiObject, old: ApiObject): boolean {
   const now = object as unknown as Record<string, unknown>
   const was = old as unknown as Record<string, unknown>
   for (const field in now) {
-    if (field !== 'metadata' && field !== 'status' && field !== 'apiVersion' && field !== 'kind' && !equal(now[field], was[field])) return true
+    if (field !== 'metadata' && field !== 'status' && field !== 'apiVersion' && field !== 'kind'
+      && !equal(now[field], was[field])) return true
   }
   for (const field in was) {
     if (field !== 'metadata' && field !== 'status' && was[field] !== undefined && now[field] === undefined) return true

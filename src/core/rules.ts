@@ -1,4 +1,7 @@
-/** What is particular to each kind: its defaults and its semantic checks. A dialect adds its kinds' rules with {@link addRules}. */
+/**
+ * What is particular to each kind: its defaults and its semantic checks. A dialect adds its kinds' rules with
+ * {@link addRules}.
+ */
 import {
   defaultDeployment, defaultEndpoints, defaultEndpointSlice, defaultPod, defaultReplicaSet, defaultReplicationController,
   defaultRoleBinding, defaultRoute, defaultSecret, defaultService,
@@ -42,7 +45,8 @@ addRules(kinds.services, {
   initialStatus: () => ({ loadBalancer: {} }),
 })
 addRules(kinds.replicationControllers, {
-  defaults: defaultReplicationController, validate: workloads.validateReplicationController, initialStatus: () => ({ replicas: 0 }),
+  defaults: defaultReplicationController, validate: workloads.validateReplicationController,
+  initialStatus: () => ({ replicas: 0 }),
 })
 addRules(kinds.nodes, { validate: cluster.validateNode, validateUpdate: cluster.validateNodeUpdate, keepsStatusOnCreate: true })
 addRules(kinds.namespaces, {
@@ -55,7 +59,9 @@ addRules(kinds.namespaces, {
 })
 addRules(kinds.events, { validate: cluster.validateEvent })
 addRules(kinds.configMaps, { validate: cluster.validateConfigMap, validateUpdate: cluster.validateConfigMapUpdate })
-addRules(kinds.secrets, { defaults: defaultSecret, validate: cluster.validateSecret, validateUpdate: cluster.validateSecretUpdate })
+addRules(kinds.secrets, {
+  defaults: defaultSecret, validate: cluster.validateSecret, validateUpdate: cluster.validateSecretUpdate,
+})
 addRules(kinds.endpoints, { defaults: defaultEndpoints, validate: cluster.validateEndpoints })
 addRules(kinds.deployments, {
   defaults: defaultDeployment, validate: workloads.validateDeployment, validateUpdate: workloads.validateSelectorUpdate,

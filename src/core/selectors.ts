@@ -131,7 +131,8 @@ export function formatLabelSelector(selector: LabelSelector | undefined): string
   for (const key of Object.keys(labels).sort()) parts.push(`${key}=${labels[key]}`)
   for (const { key, operator, values = [] } of selector?.matchExpressions ?? []) {
     const list = `(${[...values].sort().join(',')})`
-    parts.push(operator === 'In' ? `${key} in ${list}` : operator === 'NotIn' ? `${key} notin ${list}` : operator === 'Exists' ? key : `!${key}`)
+    parts.push(operator === 'In' ? `${key} in ${list}` : operator === 'NotIn' ? `${key} notin ${list}` : operator === 'Exists' ? key
+      : `!${key}`)
   }
   return parts.join(',')
 }
@@ -159,8 +160,8 @@ function orElse(dotted: string, zero: string): Record<string, FieldGetter> {
 /** The fields Kubernetes lets one select by, besides metadata.name and metadata.namespace. */
 const FIELDS: Record<string, Record<string, FieldGetter>> = {
   'v1/Pod': {
-    ...paths('spec.nodeName', 'spec.restartPolicy', 'spec.schedulerName', 'spec.serviceAccountName', 'status.phase', 'status.podIP',
-      'status.nominatedNodeName'),
+    ...paths('spec.nodeName', 'spec.restartPolicy', 'spec.schedulerName', 'spec.serviceAccountName', 'status.phase',
+      'status.podIP', 'status.nominatedNodeName'),
     ...orElse('spec.hostNetwork', 'false'),
     'spec.host': path('spec', 'nodeName'),
     'status.podIPs': (o: { status?: { podIPs?: { ip: string }[] } }) => (o.status?.podIPs ?? []).map(p => p.ip).join(','),
@@ -175,7 +176,8 @@ const FIELDS: Record<string, Record<string, FieldGetter>> = {
     ...paths('involvedObject.kind', 'involvedObject.namespace', 'involvedObject.name', 'involvedObject.uid',
       'involvedObject.apiVersion', 'involvedObject.resourceVersion', 'involvedObject.fieldPath', 'reason', 'type'),
     reportingComponent: path('reportingComponent'),
-    source: (o: { source?: { component?: string }; reportingComponent?: string }) => o.source?.component || o.reportingComponent || '',
+    source: (o: { source?: { component?: string }; reportingComponent?: string }) =>
+      o.source?.component || o.reportingComponent || '',
   },
 }
 

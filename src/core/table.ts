@@ -2,8 +2,8 @@
 import type { Kind } from './kinds.ts'
 import { formatLabelSelector } from './selectors.ts'
 import type {
-  ApiObject, ClusterRoleBinding, ComposeProject, ConfigMap, Container, Deployment, Endpoints, EndpointSlice, Event, Lease, Machine,
-  Namespace, Node, Pod, PodSpec, ReplicaSet, ReplicationController, RoleBinding, Route, Secret, Service, ServiceAccount,
+  ApiObject, ClusterRoleBinding, ComposeProject, ConfigMap, Container, Deployment, Endpoints, EndpointSlice, Event, Lease,
+  Machine, Namespace, Node, Pod, PodSpec, ReplicaSet, ReplicationController, RoleBinding, Route, Secret, Service, ServiceAccount,
 } from './types/index.ts'
 import { podStatus } from './pod-status.ts'
 
@@ -87,19 +87,22 @@ function containerCells(spec: PodSpec | undefined): [string, string] {
 
 function podCells(pod: Pod, now: Date): Cell[] {
   const s = podStatus(pod)
-  const restarts = s.restarts > 0 && s.lastRestart !== undefined ? `${s.restarts} (${age(s.lastRestart, now)} ago)` : `${s.restarts}`
+  const ago = s.restarts > 0 && s.lastRestart !== undefined ? ` (${age(s.lastRestart, now)} ago)` : ''
+  const restarts = `${s.restarts}${ago}`
   const gates = pod.spec.readinessGates ?? []
   const open = gates.filter(g => pod.status?.conditions?.some(c => c.type === g.conditionType && c.status === 'True')).length
   return [
     pod.metadata.name, `${s.ready}/${s.total}`, s.reason, restarts, created(pod, now),
-    orNone(pod.status?.podIP), orNone(pod.spec.nodeName), orNone(pod.status?.nominatedNodeName), gates.length === 0 ? '<none>' : `${open}/${gates.length}`,
+    orNone(pod.status?.podIP), orNone(pod.spec.nodeName), orNone(pod.status?.nominatedNodeName),
+    gates.length === 0 ? '<none>' : `${open}/${gates.length}`,
   ]
 }
 
 function serviceCells(s: Service, now: Date): Cell[] {
   const type = s.spec.type ?? 'ClusterIP'
   const ports = (s.spec.ports ?? []).map(p => `${p.port}${p.nodePort ? `:${p.nodePort}` : ''}/${p.protocol ?? 'TCP'}`).join(',')
-  return [s.metadata.name, type, orNone(s.spec.clusterIP), externalIp(s, type), orNone(ports), created(s, now), labelText(s.spec.selector)]
+  return [s.metadata.name, type, orNone(s.spec.clusterIP), externalIp(s, type), orNone(ports), created(s, now),
+    labelText(s.spec.selector)]
 }
 
 function externalIp(s: Service, type: string): string {
@@ -116,13 +119,16 @@ function nodeCells(node: Node, now: Date): Cell[] {
   const status = [ready?.status === 'True' ? 'Ready' : ready ? 'NotReady' : 'Unknown']
   if (node.spec?.unschedulable) status.push('SchedulingDisabled')
   const roles = Object.entries(node.metadata.labels ?? {}).flatMap(([key, value]) =>
-    key.startsWith('node-role.kubernetes.io/') ? [key.slice('node-role.kubernetes.io/'.length)] : key === 'kubernetes.io/role' ? [value] : [])
+    key.startsWith('node-role.kubernetes.io/') ? [key.slice('node-role.kubernetes.io/'.length)]
+      : key === 'kubernetes.io/role' ? [value] : [])
   const address = (type: string): string => orNone(node.status?.addresses?.find(a => a.type === type)?.address)
   const info = node.status?.nodeInfo
   const unknown = (text: string | undefined): string => text || '<unknown>'
   return [
-    node.metadata.name, status.join(','), orNone(roles.filter(r => r !== '').sort().join(',')), created(node, now), info?.kubeletVersion ?? '',
-    address('InternalIP'), address('ExternalIP'), unknown(info?.osImage), unknown(info?.kernelVersion), unknown(info?.containerRuntimeVersion),
+    node.metadata.name, status.join(','), orNone(roles.filter(r => r !== '').sort().join(',')), created(node, now),
+    info?.kubeletVersion ?? '',
+    address('InternalIP'), address('ExternalIP'), unknown(info?.osImage), unknown(info?.kernelVersion),
+    unknown(info?.containerRuntimeVersion),
   ]
 }
 
@@ -133,7 +139,8 @@ function eventCells(e: Event, now: Date): Cell[] {
   const o = e.involvedObject
   const source = [e.source?.component || e.reportingComponent || '', e.source?.host || ''].filter(s => s !== '').join(', ')
   return [
-    age(last, now), e.type ?? '', e.reason ?? '', `${(o.kind ?? '').toLowerCase()}${o.name ? `/${o.name}` : ''}`, (e.message ?? '').trim(),
+    age(last, now), e.type ?? '', e.reason ?? '', `${(o.kind ?? '').toLowerCase()}${o.name ? `/${o.name}` : ''}`,
+    (e.message ?? '').trim(),
     o.fieldPath ?? '', source, age(first, now), series?.count ?? e.count ?? 1, e.metadata.name,
   ]
 }
@@ -177,29 +184,36 @@ function printer<T>(type: string, header: string, cells: (object: T, now: Date) 
 
 printer<Pod>('v1/Pod', 'Name Ready Status Restarts Age | IP Node Nominated_Node Readiness_Gates', podCells)
 printer<Deployment>('apps/v1/Deployment', 'Name Ready #Up-to-date #Available Age | Containers Images Selector', (d, now) => [
-  d.metadata.name, `${d.status?.readyReplicas ?? 0}/${d.spec.replicas ?? 1}`, d.status?.updatedReplicas ?? 0, d.status?.availableReplicas ?? 0,
+  d.metadata.name, `${d.status?.readyReplicas ?? 0}/${d.spec.replicas ?? 1}`, d.status?.updatedReplicas ?? 0,
+  d.status?.availableReplicas ?? 0,
   created(d, now), ...containerCells(d.spec.template.spec), orNone(formatLabelSelector(d.spec.selector)),
 ])
 printer<ReplicaSet>('apps/v1/ReplicaSet', 'Name #Desired #Current #Ready Age | Containers Images Selector', (r, now) => [
   r.metadata.name, r.spec.replicas ?? 1, r.status?.replicas ?? 0, r.status?.readyReplicas ?? 0, created(r, now),
   ...containerCells(r.spec.template.spec), orNone(formatLabelSelector(r.spec.selector)),
 ])
-printer<ReplicationController>('v1/ReplicationController', 'Name #Desired #Current #Ready Age | Containers Images Selector', (r, now) => [
+printer<ReplicationController>('v1/ReplicationController', 'Name #Desired #Current #Ready Age | Containers Images Selector',
+  (r, now) => [
   r.metadata.name, r.spec.replicas ?? 1, r.status?.replicas ?? 0, r.status?.readyReplicas ?? 0, created(r, now),
   ...containerCells(r.spec.template?.spec), labelText(r.spec.selector),
 ])
 printer<Service>('v1/Service', 'Name Type Cluster-IP External-IP Port(s) Age | Selector', serviceCells)
-printer<Node>('v1/Node', 'Name Status Roles Age Version | Internal-IP External-IP OS-Image Kernel-Version Container-Runtime', nodeCells)
+printer<Node>('v1/Node', 'Name Status Roles Age Version | Internal-IP External-IP OS-Image Kernel-Version Container-Runtime',
+  nodeCells)
 printer<Event>('v1/Event', 'Last_Seen Type Reason Object Message | Subobject Source First_Seen #Count Name', eventCells)
 printer<Namespace>('v1/Namespace', 'Name Status Age', (n, now) => [n.metadata.name, n.status?.phase ?? '', created(n, now)])
-printer<ConfigMap>('v1/ConfigMap', 'Name #Data Age', (c, now) => [c.metadata.name, size(c.data) + size(c.binaryData), created(c, now)])
+printer<ConfigMap>('v1/ConfigMap', 'Name #Data Age', (c, now) =>
+  [c.metadata.name, size(c.data) + size(c.binaryData), created(c, now)])
 printer<Secret>('v1/Secret', 'Name Type #Data Age', (s, now) => [s.metadata.name, s.type ?? '', size(s.data), created(s, now)])
-printer<ServiceAccount>('v1/ServiceAccount', 'Name #Secrets Age', (s, now) => [s.metadata.name, s.secrets?.length ?? 0, created(s, now)])
+printer<ServiceAccount>('v1/ServiceAccount', 'Name #Secrets Age',
+  (s, now) => [s.metadata.name, s.secrets?.length ?? 0, created(s, now)])
 printer<Endpoints>('v1/Endpoints', 'Name Endpoints Age', endpointsCells)
 printer<EndpointSlice>('discovery.k8s.io/v1/EndpointSlice', 'Name AddressType Ports Endpoints Age', sliceCells)
-printer<Lease>('coordination.k8s.io/v1/Lease', 'Name Holder Age', (l, now) => [l.metadata.name, l.spec?.holderIdentity ?? '', created(l, now)])
+printer<Lease>('coordination.k8s.io/v1/Lease', 'Name Holder Age',
+  (l, now) => [l.metadata.name, l.spec?.holderIdentity ?? '', created(l, now)])
 for (const kind of ['Role', 'ClusterRole']) {
-  printer<ApiObject>(`rbac.authorization.k8s.io/v1/${kind}`, 'Name Created_At', r => [r.metadata.name, r.metadata.creationTimestamp ?? '<unknown>'])
+  printer<ApiObject>(`rbac.authorization.k8s.io/v1/${kind}`, 'Name Created_At',
+    r => [r.metadata.name, r.metadata.creationTimestamp ?? '<unknown>'])
 }
 for (const kind of ['RoleBinding', 'ClusterRoleBinding']) {
   printer<RoleBinding>(`rbac.authorization.k8s.io/v1/${kind}`, 'Name Role Age | Users Groups ServiceAccounts', bindingCells)
@@ -209,13 +223,15 @@ printer<Machine>('gantry.dev/v1/Machine', 'Name Driver Roles Address PodCIDR Pha
   m.status?.phase ?? '<unknown>', created(m, now),
 ])
 printer<Route>('gantry.dev/v1/Route', 'Name Host Path/Port Backend URL Age', (r, now) => [
-  r.metadata.name, r.spec.host ?? '*', r.spec.tcpPort === undefined ? r.spec.path ?? '/' : r.spec.tcpPort.toString(), backendText(r),
+  r.metadata.name, r.spec.host ?? '*', r.spec.tcpPort === undefined ? r.spec.path ?? '/' : r.spec.tcpPort.toString(),
+  backendText(r),
   orNone(r.status?.url), created(r, now),
 ])
 printer<ComposeProject>('gantry.dev/v1/ComposeProject', 'Name Services Age', (p, now) => [
   p.metadata.name, orNone(Object.keys(p.spec.services).join(',')), created(p, now),
 ])
-printer<ApiObject & { spec?: { replicas?: number }; status?: { replicas?: number } }>('autoscaling/v1/Scale', 'Name #Desired #Available Age',
+printer<ApiObject & { spec?: { replicas?: number }; status?: { replicas?: number } }>('autoscaling/v1/Scale',
+  'Name #Desired #Available Age',
   (s, now) => [s.metadata.name, s.spec?.replicas ?? 0, s.status?.replicas ?? 0, created(s, now)])
 
 const OTHER: Printer<ApiObject> = { columns: columns('Name Age'), cells: (o, now) => [o.metadata.name, created(o, now)] }

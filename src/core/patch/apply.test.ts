@@ -17,10 +17,12 @@ const configMap = (data: Record<string, string>, extra: object = {}): ConfigMap 
 function deployment(replicas: number | undefined, containers: object[], labels?: Record<string, string>): Deployment {
   return {
     apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'd', namespace: 'n', ...(labels && { labels }) },
-    spec: { ...(replicas !== undefined && { replicas }), selector: { matchLabels: { a: 'b' } }, template: { metadata: { labels: { a: 'b' } }, spec: { containers } } },
+    spec: { ...(replicas !== undefined && { replicas }), selector: { matchLabels: { a: 'b' } },
+      template: { metadata: { labels: { a: 'b' } }, spec: { containers } } },
   } as Deployment
 }
-const managers = (o: { metadata: { managedFields?: ManagedFieldsEntry[] } }): string[] => (o.metadata.managedFields ?? []).map(e => `${e.manager}/${e.operation}`)
+const managers = (o: { metadata: { managedFields?: ManagedFieldsEntry[] } }): string[] =>
+  (o.metadata.managedFields ?? []).map(e => `${e.manager}/${e.operation}`)
 const owned = (o: { metadata: { managedFields?: ManagedFieldsEntry[] } }, manager: string): string[] =>
   pathsOf((o.metadata.managedFields?.find(e => e.manager === manager)?.fieldsV1 ?? {}) as never)
 
@@ -33,7 +35,8 @@ test('sets of fields', () => {
   assert.deepEqual(difference({ 'f:y': { '.': {}, 'f:z': {} } }, { 'f:y': { 'f:z': {} } }), { 'f:y': {} })
   assert.deepEqual(difference(a, { 'f:y': { '*': {} } }), { 'f:x': {} })
   assert.deepEqual(intersection(union(a, b), b), b)
-  assert.deepEqual(pathsOf({ 'f:spec': { 'f:l': { 'k:{"name":"a","p":1}': { '.': {}, 'f:i': {} }, 'v:"s"': {} } } }), ['.spec.l[name="a",p=1]', '.spec.l[name="a",p=1].i', '.spec.l[="s"]'])
+  assert.deepEqual(pathsOf({ 'f:spec': { 'f:l': { 'k:{"name":"a","p":1}': { '.': {}, 'f:i': {} }, 'v:"s"': {} } } }),
+    ['.spec.l[name="a",p=1]', '.spec.l[name="a",p=1].i', '.spec.l[="s"]'])
 })
 
 test('a create and updates are tracked', () => {
@@ -99,16 +102,19 @@ test('apply creates, is idempotent, and removes what it no longer names', () => 
   assert.deepEqual(serverSideApply(configMaps, created, configMap({ a: '1', b: '2' }), { ...options('me'), now: t1 }), created)
   const fewer = serverSideApply(configMaps, created, configMap({ a: '1' }), options('me'))
   assert.deepEqual(fewer.data, { a: '1' })
-  const none = serverSideApply(configMaps, fewer, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c', namespace: 'n' } }, options('me'))
+  const none = serverSideApply(configMaps, fewer, { apiVersion: 'v1', kind: 'ConfigMap',
+    metadata: { name: 'c', namespace: 'n' } }, options('me'))
   assert.deepEqual([none.data, none.metadata.managedFields], [undefined, []])
 })
 
 test('conflicts, force, shared ownership', () => {
   const live = serverSideApply(deployments, undefined, deployment(1, [{ name: 'c', image: 'x' }]), options('a'))
-  assert.throws(() => serverSideApply(deployments, live, deployment(5, [{ name: 'c', image: 'x' }]), options('b')), (e: unknown) => {
+  assert.throws(() => serverSideApply(deployments, live, deployment(5, [{ name: 'c', image: 'x' }]), options('b')),
+    (e: unknown) => {
     assert.ok(e instanceof ApiError)
     assert.equal(e.message, 'Apply failed with 1 conflict: conflict with "a" using apps/v1: .spec.replicas')
-    assert.deepEqual(e.details?.causes, [{ reason: 'FieldManagerConflict', message: 'conflict with "a" using apps/v1', field: '.spec.replicas' }])
+    assert.deepEqual(e.details?.causes, [{ reason: 'FieldManagerConflict', message: 'conflict with "a" using apps/v1',
+      field: '.spec.replicas' }])
     return e.code === 409
   })
   const forced = serverSideApply(deployments, live, deployment(5, [{ name: 'c', image: 'x' }]), options('b', true))
@@ -119,16 +125,19 @@ test('conflicts, force, shared ownership', () => {
   assert.deepEqual([dropped.spec.replicas, dropped.spec.template.spec.containers[0]?.image], [5, 'x'])
   const both = serverSideApply(deployments, dropped, deployment(5, [{ name: 'c' }]), options('b'))
   assert.equal(both.spec.template.spec.containers[0]?.image, undefined)
-  assert.throws(() => serverSideApply(deployments, live, deployment(2, [{ name: 'c', image: 'y' }]), options('b')), /Apply failed with 2 conflicts: conflicts with "a" using apps\/v1:\n- /)
+  assert.throws(() => serverSideApply(deployments, live, deployment(2, [{ name: 'c', image: 'y' }]), options('b')),
+    /Apply failed with 2 conflicts: conflicts with "a" using apps\/v1:\n- /)
 })
 
 test('list items by key and order', () => {
-  const live = serverSideApply(deployments, undefined, deployment(1, [{ name: 'a', image: '1' }, { name: 'b', image: '1' }]), options('me'))
+  const live = serverSideApply(deployments, undefined, deployment(1, [{ name: 'a', image: '1' }, { name: 'b', image: '1' }]),
+    options('me'))
   const other = serverSideApply(deployments, live, {
     ...deployment(undefined, [{ name: 'side', image: 's' }]),
   }, options('injector'))
   assert.deepEqual(other.spec.template.spec.containers.map(c => c.name), ['a', 'b', 'side'])
-  const swapped = serverSideApply(deployments, other, deployment(1, [{ name: 'b', image: '1' }, { name: 'new', image: 'n' }]), options('me'))
+  const swapped = serverSideApply(deployments, other, deployment(1, [{ name: 'b', image: '1' }, { name: 'new', image: 'n' }]),
+    options('me'))
   assert.deepEqual(swapped.spec.template.spec.containers.map(c => c.name), ['b', 'side', 'new'])
 })
 
@@ -137,11 +146,13 @@ test('what was there before the first apply has an owner', () => {
   const next = serverSideApply(configMaps, untracked, configMap({ a: '1' }), options('me'))
   assert.deepEqual(managers(next), ['me/Apply', 'before-first-apply/Update'])
   assert.deepEqual([next.data, next.metadata.uid, next.metadata.resourceVersion], [{ a: '1', b: '2' }, 'u', '7'])
-  assert.throws(() => serverSideApply(configMaps, untracked, configMap({ a: '2' }), options('me')), /conflict with "before-first-apply" using v1: \.data\.a/)
+  assert.throws(() => serverSideApply(configMaps, untracked, configMap({ a: '2' }), options('me')),
+    /conflict with "before-first-apply" using v1: \.data\.a/)
 })
 
 test('an apply needs a manager and no managedFields', () => {
   assert.throws(() => serverSideApply(configMaps, undefined, configMap({}), options('')), { reason: 'Invalid' })
   assert.throws(() => serverSideApply(configMaps, undefined, configMap({}), options('x'.repeat(129))), { reason: 'Invalid' })
-  assert.throws(() => serverSideApply(configMaps, undefined, configMap({}, { managedFields: [{ manager: 'x' }] }), options('a')), { reason: 'BadRequest' })
+  assert.throws(() => serverSideApply(configMaps, undefined, configMap({}, { managedFields: [{ manager: 'x' }] }), options('a')),
+    { reason: 'BadRequest' })
 })

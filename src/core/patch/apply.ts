@@ -32,7 +32,8 @@ export function serverSideApply<T extends ApiObject>(kind: Kind<T>, live: T | un
   const message = messageFor(configuration)
   const set = ownedBy(configuration, false)
   if (!live) {
-    configuration.metadata.managedFields = isEmpty(set) ? [] : [makeEntry(manager, 'Apply', applied.apiVersion, subresource, now, set)]
+    configuration.metadata.managedFields = isEmpty(set) ? []
+      : [makeEntry(manager, 'Apply', applied.apiVersion, subresource, now, set)]
     return configuration
   }
   const entries = live.metadata.managedFields?.length ? live.metadata.managedFields : untracked(live, now)
@@ -41,7 +42,9 @@ export function serverSideApply<T extends ApiObject>(kind: Kind<T>, live: T | un
 
   const merged = mergeGranular(clone(live) as unknown as Json, configuration as unknown as Json, message, undefined)
   const next = merged as unknown as T
-  if (mine) prune(merged, (mine.fieldsV1 ?? {}) as FieldSet, set, others.map(e => (e.fieldsV1 ?? {}) as FieldSet), message, undefined)
+  if (mine) {
+    prune(merged, (mine.fieldsV1 ?? {}) as FieldSet, set, others.map(e => (e.fieldsV1 ?? {}) as FieldSet), message, undefined)
+  }
   for (const field of ['uid', 'creationTimestamp', 'generation', 'namespace'] as const) {
     if (live.metadata[field] !== undefined) (next.metadata as unknown as Json)[field] = live.metadata[field]
   }
@@ -63,10 +66,13 @@ export function serverSideApply<T extends ApiObject>(kind: Kind<T>, live: T | un
 }
 
 function checkApplied(applied: ApiObject, manager: string): void {
-  if (manager === '') throw new ApiError('Invalid', 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
-  // eslint-disable-next-line no-control-regex
+  if (manager === '') {
+    throw new ApiError('Invalid',
+      'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
+  }
   if (manager.length > 128 || /[\u0000-\u001f\u007f]/.test(manager)) {
-    throw new ApiError('Invalid', 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: must be at most 128 printable characters')
+    throw new ApiError('Invalid',
+      'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: must be at most 128 printable characters')
   }
   if (applied.metadata.managedFields?.length) throw badRequest('metadata.managedFields must be nil')
 }
@@ -90,7 +96,9 @@ function mergeGranular(live: Json, applied: Json, message: Message | undefined, 
 
 function mergeValue(live: unknown, applied: unknown, field: Field | undefined): unknown {
   if (isGranular(field, applied)) return mergeGranular(isRecord(live) ? live : {}, applied, messageOf(field), field)
-  if (field !== undefined && isKeyed(field) && Array.isArray(applied) && Array.isArray(live)) return mergeKeyed(live, applied, field)
+  if (field !== undefined && isKeyed(field) && Array.isArray(applied) && Array.isArray(live)) {
+    return mergeKeyed(live, applied, field)
+  }
   return applied
 }
 
@@ -117,7 +125,9 @@ function mergeKeyed(live: unknown[], applied: unknown[], field: Field): unknown[
  * Removes from `value` what the manager owned (`last`), does not apply any more (`now`) and nobody else owns. Changes
  * `value`.
  */
-function prune(value: Json, last: FieldSet, now: FieldSet, others: FieldSet[], message: Message | undefined, owner: Field | undefined): void {
+function prune(
+  value: Json, last: FieldSet, now: FieldSet, others: FieldSet[], message: Message | undefined, owner: Field | undefined,
+): void {
   for (const key in last) {
     if (!key.startsWith('f:')) continue
     const name = key.slice(2)
@@ -162,7 +172,8 @@ function conflictError(kind: Kind, name: string, conflicts: { entry: ManagedFiel
       + ` using ${entry.apiVersion}`
     count += paths.length
     for (const path of paths) causes.push({ reason: 'FieldManagerConflict', message: who, field: path })
-    parts.push(paths.length === 1 ? `${who}: ${paths[0]}` : `conflicts with ${who.slice('conflict with '.length)}:\n- ${paths.join('\n- ')}`)
+    parts.push(paths.length === 1 ? `${who}: ${paths[0]}`
+      : `conflicts with ${who.slice('conflict with '.length)}:\n- ${paths.join('\n- ')}`)
   }
   const text = `Apply failed with ${count} conflict${count === 1 ? '' : 's'}: ${parts.join('\n')}`
   return new ApiError('Conflict', text, { name, ...(kind.group !== '' && { group: kind.group }), kind: kind.plural, causes })

@@ -144,7 +144,9 @@ export function messageOf(field: Field | undefined): Message | undefined {
  * Every path of a value: leaves, keyed items, empty containers. With `containers`, as for updates, also maps, lists and
  * what Go has a pointer for; applied configurations own only what they fill.
  */
-export function setOf(value: Record<string, unknown>, message: Message | undefined, owner: Field | undefined, containers: boolean): FieldSet {
+export function setOf(
+  value: Record<string, unknown>, message: Message | undefined, owner: Field | undefined, containers: boolean,
+): FieldSet {
   const set: FieldSet = {}
   for (const name in value) {
     const v = value[name]
@@ -191,10 +193,10 @@ export function compare(
     const v = now[name]
     if (v === undefined) continue
     const field = memberField(message, owner, name)
-    compareOne(`f:${name}`, old[name], v, field, result)
+    compareOne(`f:${name}`, Object.hasOwn(old, name) ? old[name] : undefined, v, field, result)
   }
   for (const name in old) {
-    if (old[name] !== undefined && now[name] === undefined) result.removed[`f:${name}`] = { '*': {} }
+    if (old[name] !== undefined && (!Object.hasOwn(now, name) || now[name] === undefined)) result.removed[`f:${name}`] = { '*': {} }
   }
   return result
 }
@@ -227,7 +229,8 @@ function compareKeyed(key: string, old: unknown[], now: unknown[], field: Field,
     } else if (was === undefined) {
       inner.changed[k] = { ...setOf(item as Record<string, unknown>, field.message, undefined, true), '.': {} }
     } else {
-      const { changed, removed } = compare(was as Record<string, unknown>, item as Record<string, unknown>, field.message, undefined)
+      const { changed, removed } = compare(was as Record<string, unknown>, item as Record<string, unknown>, field.message,
+        undefined)
       if (!isEmpty(changed)) inner.changed[k] = changed
       if (!isEmpty(removed)) inner.removed[k] = removed
     }

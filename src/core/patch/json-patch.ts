@@ -4,7 +4,9 @@ import { ApiError, badRequest } from '../errors.ts'
 
 const MAX_OPERATIONS = 10_000
 
-function refused(why: string): ApiError { return new ApiError('Invalid', `the server rejected our request due to an error in our request: ${why}`) }
+function refused(why: string): ApiError {
+  return new ApiError('Invalid', `the server rejected our request due to an error in our request: ${why}`)
+}
 
 function parsePointer(pointer: unknown, i: number): string[] {
   if (typeof pointer !== 'string' || (pointer !== '' && !pointer.startsWith('/'))) {
@@ -14,7 +16,9 @@ function parsePointer(pointer: unknown, i: number): string[] {
 }
 
 function arrayIndex(text: string, limit: number, pointer: string): number {
-  if (!/^(0|[1-9]\d{0,9})$/.test(text) || Number(text) > limit) throw refused(`invalid index ${JSON.stringify(text)} in ${pointer}`)
+  if (!/^(0|[1-9]\d{0,9})$/.test(text) || Number(text) > limit) {
+    throw refused(`invalid index ${JSON.stringify(text)} in ${pointer}`)
+  }
   return Number(text)
 }
 
@@ -91,11 +95,15 @@ function applyOne(root: unknown, operation: Record<string, unknown>, i: number):
       return root
     }
     case 'test':
-      if (!equal(path.length === 0 ? root : getOrUndefined(root, path), value())) throw refused(`testing path ${textOf(path)} failed: it has another value`)
+      if (!equal(path.length === 0 ? root : getOrUndefined(root, path), value())) {
+        throw refused(`testing path ${textOf(path)} failed: it has another value`)
+      }
       return root
     case 'move': {
       const from = parsePointer(operation['from'], i)
-      if (from.length < path.length && from.every((name, j) => name === path[j])) throw refused(`${textOf(from)} cannot be moved into itself`)
+      if (from.length < path.length && from.every((name, j) => name === path[j])) {
+        throw refused(`${textOf(from)} cannot be moved into itself`)
+      }
       const moved = get(root, from)
       return add(remove(root, from), path, moved)
     }

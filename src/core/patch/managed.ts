@@ -74,7 +74,8 @@ export function takeAway(entries: readonly ManagedFieldsEntry[], lost: FieldSet)
 /** Apply entries first, then by time and name, as Kubernetes orders them. */
 export function sorted(entries: ManagedFieldsEntry[]): ManagedFieldsEntry[] {
   return entries.sort((a, b) =>
-    compareText(a.operation ?? '', b.operation ?? '') || compareText(a.time ?? '', b.time ?? '') || compareText(a.manager ?? '', b.manager ?? ''))
+    compareText(a.operation ?? '', b.operation ?? '') || compareText(a.time ?? '', b.time ?? '')
+      || compareText(a.manager ?? '', b.manager ?? ''))
 }
 
 function compareText(a: string, b: string): number { return a < b ? -1 : a > b ? 1 : 0 }
@@ -91,11 +92,13 @@ function capped(entries: ManagedFieldsEntry[]): ManagedFieldsEntry[] {
 }
 
 /**
- * Records a create (`old` undefined), update or non-apply patch by `manager` in `object.metadata.managedFields`. Call it last, when
- * the object is as it will be stored. An update that sends managedFields edits them (kubectl does, to migrate);
+ * Records a create (`old` undefined), update or non-apply patch by `manager` in `object.metadata.managedFields`. Call it last,
+ * when the object is as it will be stored. An update that sends managedFields edits them (kubectl does, to migrate);
  * `[{}]` clears them. `subresource` is '' for the object itself.
  */
-export function trackUpdate(old: ApiObject | undefined, object: ApiObject, manager: string, subresource: string, now: Date): void {
+export function trackUpdate(
+  old: ApiObject | undefined, object: ApiObject, manager: string, subresource: string, now: Date,
+): void {
   const { metadata } = object
   if (old === undefined) {
     const set = ownedBy(object, true)

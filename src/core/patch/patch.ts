@@ -20,7 +20,9 @@ export const PATCH_TYPES: Readonly<Record<string, 'json' | 'merge' | 'strategic'
  * The patched object, sharing nothing with `current`; it must still pass validateShape and prepareUpdate. Throws BadRequest for a
  * malformed patch, Invalid where a JSON patch does not fit, UnsupportedMediaType for a strategic one on a kind without a table.
  */
-export function applyPatch<T extends ApiObject>(kind: Kind<T>, type: 'json' | 'merge' | 'strategic', current: T, body: unknown): T {
+export function applyPatch<T extends ApiObject>(
+  kind: Kind<T>, type: 'json' | 'merge' | 'strategic', current: T, body: unknown,
+): T {
   const result = patched(kind, type, current, body)
   if (!isRecord(result) || !isRecord(result['metadata'])) throw badRequest('the patch does not leave an object with metadata')
   return result as unknown as T
@@ -32,7 +34,8 @@ function patched(kind: Kind, type: 'json' | 'merge' | 'strategic', current: ApiO
   if (type === 'merge') return mergePatch(clone(current), body)
   const message = typeOf(kind.apiVersion, kind.kind)
   if (!message) {
-    throw new ApiError('UnsupportedMediaType', `the body of the request was in an unknown format - strategic merge patch is not supported for ${kind.kind}; `
+    throw new ApiError('UnsupportedMediaType',
+      `the body of the request was in an unknown format - strategic merge patch is not supported for ${kind.kind}; `
       + 'accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml')
   }
   return strategicMerge(current as unknown as Record<string, unknown>, body, message)

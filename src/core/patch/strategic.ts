@@ -20,7 +20,9 @@ function mergeObject(target: Json, patch: Json, message: Message | undefined, ow
   const directive = patch['$patch']
   if (directive === 'replace') return mergeObject({}, withoutDirective(patch), message, owner)
   if (directive === 'delete') return {}
-  if (directive !== undefined && directive !== 'merge') throw badRequest(`unknown patch type $patch: ${JSON.stringify(directive)}`)
+  if (directive !== undefined && directive !== 'merge') {
+    throw badRequest(`unknown patch type $patch: ${JSON.stringify(directive)}`)
+  }
   const retained = patch['$retainKeys']
   if (retained !== undefined) {
     if (!Array.isArray(retained)) throw badRequest('$retainKeys must be a list of member names')

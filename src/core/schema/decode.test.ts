@@ -8,7 +8,8 @@ import { kindTypes, typeOf } from './registry.ts'
 import { parseYaml } from './yaml.ts'
 
 const json = (value: unknown): Uint8Array => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value))
-const shape = (kind: Kind, value: unknown, mode: 'Strict' | 'Warn' | 'Ignore' = 'Strict') => validateShape(kind, structuredClone(value), mode)
+const shape = (kind: Kind, value: unknown, mode: 'Strict' | 'Warn' | 'Ignore' = 'Strict') =>
+  validateShape(kind, structuredClone(value), mode)
 
 test('unknown and duplicate members', () => {
   const body = parseBody(json('{"spec":{"replicas":1,"x":2,"replicas":3,"template":{"spec":{"containers":[{"nmae":"a"},{"name":"b","name":"c"}]}}}}'), 'application/json')
@@ -30,15 +31,18 @@ test('unknown and duplicate members', () => {
 
 test('wrong types name the field', () => {
   const cases: [unknown, RegExp][] = [
-    [{ spec: { containers: 'x' } }, /json: cannot unmarshal string into Go struct field Pod\.spec\.containers of type \[\]v1\.Container/],
-    [{ spec: { containers: [1] } }, /cannot unmarshal number into Go struct field Pod\.spec\.containers\[0\] of type v1\.Container/],
+    [{ spec: { containers: 'x' } },
+      /json: cannot unmarshal string into Go struct field Pod\.spec\.containers of type \[\]v1\.Container/],
+    [{ spec: { containers: [1] } },
+      /cannot unmarshal number into Go struct field Pod\.spec\.containers\[0\] of type v1\.Container/],
     [{ spec: { hostNetwork: 'yes' } }, /cannot unmarshal string .*Pod\.spec\.hostNetwork of type bool/],
     [{ spec: { priority: 1.5 } }, /cannot unmarshal number 1\.5 .*of type int32/],
     [{ spec: { priority: 2 ** 40 } }, /of type int32/],
     [{ metadata: { labels: { a: 1 } } }, /cannot unmarshal number .*metadata\.labels\.a of type string/],
     [{ metadata: [] }, /cannot unmarshal array .*Pod\.metadata of type v1\.ObjectMeta/],
     [{ metadata: { creationTimestamp: 'yesterday' } }, /cannot parse "yesterday"/],
-    [{ spec: { containers: [{ resources: { limits: { cpu: '1 core' } } }] } }, /spec\.containers\[0\]\.resources\.limits\.cpu: quantities must match/],
+    [{ spec: { containers: [{ resources: { limits: { cpu: '1 core' } } }] } },
+      /spec\.containers\[0\]\.resources\.limits\.cpu: quantities must match/],
     [{ spec: { containers: [{ livenessProbe: { httpGet: { port: true } } }] } }, /bool .* of type intstr\.IntOrString/],
     [{ spec: { containers: [null], volumes: {} } }, /cannot unmarshal object .*spec\.volumes/],
     [{ metadata: { finalizers: [null] } }, /cannot unmarshal/],
@@ -48,7 +52,8 @@ test('wrong types name the field', () => {
     [{ kind: 'Service' }, /the kind in the data \(Service\) does not match/],
     [{ apiVersion: 'v2' }, /the API version in the data \(v2\) does not match the expected API version \(v1\)/],
   ]
-  for (const [value, message] of cases) assert.throws(() => shape(pods, value), e => isReason(e, 'BadRequest') && message.test((e as Error).message), JSON.stringify(value))
+  for (const [value, message] of cases) assert.throws(() => shape(pods, value), e => isReason(e, 'BadRequest')
+    && message.test((e as Error).message), JSON.stringify(value))
   assert.throws(() => shape(secrets, { data: { a: 'not base64!' } }), /data\.a: illegal base64 data/)
 })
 
@@ -72,10 +77,12 @@ test('a kind without a table keeps its members', () => {
 })
 
 test('broken bodies are BadRequest', () => {
-  for (const text of ['', ' ', '{', '{"a":}', 'nope', '{"a":1}}', '\ufeff{', '['.repeat(300) + ']'.repeat(300), '{"a":'.repeat(5000)]) {
+  for (const text of ['', ' ', '{', '{"a":}', 'nope', '{"a":1}}', '\ufeff{', '['.repeat(300) + ']'.repeat(300),
+    '{"a":'.repeat(5000)]) {
     assert.throws(() => parseBody(json(text), 'application/json'), e => isReason(e, 'BadRequest'), text.slice(0, 20))
   }
-  assert.throws(() => parseBody(Uint8Array.of(0x7b, 0xff, 0x7d), undefined), { reason: 'BadRequest', message: 'the body is not valid UTF-8' })
+  assert.throws(() => parseBody(Uint8Array.of(0x7b, 0xff, 0x7d), undefined),
+    { reason: 'BadRequest', message: 'the body is not valid UTF-8' })
   assert.throws(() => parseBody(json('{}'), 'text/html'), { reason: 'UnsupportedMediaType' })
   assert.deepEqual(parseBody(json('{}'), undefined).value, {})
   assert.deepEqual(parseBody(json('{"a":"\\"","\\u0061":1}'), 'application/json; charset=utf-8').duplicates, ['a'])
@@ -92,7 +99,8 @@ test('YAML', () => {
   assert.deepEqual(parse('base: &b {x: 1}\nuse:\n  <<: *b\n  y: 2\n'), { base: { x: 1 }, use: { x: 1, y: 2 } })
   assert.deepEqual(parseYaml('a: 1\n---\n---\nb: 2\n').documents, [{ a: 1 }, { b: 2 }])
   assert.deepEqual(parseYaml('spec:\n  a: 1\n  a: 2\nl:\n- {x: 1, x: 2}\n').duplicates, ['spec.a', 'l[0].x'])
-  const bomb = ['a: &a [x,x,x,x,x,x,x,x,x]', ...'bcdefghi'.split('').map((c, i) => `${c}: &${c} [${Array(9).fill(`*${'abcdefghi'[i]}`).join(',')}]`)].join('\n')
+  const bomb = ['a: &a [x,x,x,x,x,x,x,x,x]', ...'bcdefghi'.split('').map((c, i) =>
+    `${c}: &${c} [${Array(9).fill(`*${'abcdefghi'[i]}`).join(',')}]`)].join('\n')
   for (const text of [bomb, 'a: [', 'a: b: c', '\t- x', '*missing', '[', '['.repeat(5000), 'a: &a [*a]']) {
     assert.throws(() => parse(text), e => isReason(e, 'BadRequest'), text.slice(0, 20))
   }
@@ -114,18 +122,22 @@ test('protobuf bodies of kubectl', () => {
     apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web', labels: { app: 'web' } },
     spec: {
       replicas: 3, selector: { matchLabels: { app: 'web' } },
-      template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'nginx', image: 'nginx', ports: [{ containerPort: 80 }] }] } },
+      template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'nginx', image: 'nginx',
+        ports: [{ containerPort: 80 }] }] } },
     },
   })
   assert.deepEqual(decode(KUBECTL.role), {
-    apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name: 'r1' }, rules: [{ verbs: ['get', 'list'], apiGroups: [''], resources: ['pods'] }],
+    apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'Role', metadata: { name: 'r1' },
+      rules: [{ verbs: ['get', 'list'], apiGroups: [''], resources: ['pods'] }],
   })
   assert.deepEqual(decode(KUBECTL.secret), { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's1' }, data: { k: 'dg==' } })
   assert.deepEqual(decode(KUBECTL.service), {
     apiVersion: 'v1', kind: 'Service', metadata: { name: 'np', labels: { app: 'np' } },
-    spec: { ports: [{ name: '80-8080', protocol: 'TCP', port: 80, targetPort: 8080, nodePort: 30001 }], selector: { app: 'np' }, type: 'NodePort' },
+    spec: { ports: [{ name: '80-8080', protocol: 'TCP', port: 80, targetPort: 8080, nodePort: 30001 }], selector: { app: 'np' },
+      type: 'NodePort' },
   })
-  for (const [kind, body] of [[deployments, KUBECTL.deployment], [roles, KUBECTL.role], [secrets, KUBECTL.secret], [services, KUBECTL.service]] as const) {
+  for (const [kind, body] of [[deployments, KUBECTL.deployment], [roles, KUBECTL.role], [secrets, KUBECTL.secret],
+    [services, KUBECTL.service]] as const) {
     assert.deepEqual(shape(kind, decode(body)).warnings, [])
   }
 })
@@ -144,7 +156,8 @@ const decodeRaw = (apiVersion: string, kind: string, ...raw: number[][]): Record
 
 test('protobuf: zero is unset unless Go has a pointer', () => {
   assert.deepEqual(decodeRaw('apps/v1', 'Deployment', part(2, num(1, 0), num(5, 0), num(7, 0)))['spec'], { replicas: 0 })
-  assert.deepEqual(decodeRaw('v1', 'DeleteOptions', num(1, 0), num(3, 0)), { apiVersion: 'v1', kind: 'DeleteOptions', gracePeriodSeconds: 0, orphanDependents: false })
+  assert.deepEqual(decodeRaw('v1', 'DeleteOptions', num(1, 0), num(3, 0)),
+    { apiVersion: 'v1', kind: 'DeleteOptions', gracePeriodSeconds: 0, orphanDependents: false })
   const spec = decodeRaw('v1', 'Pod', part(2,
     part(1, part(1, 'v'), part(2, part(2, part(1, '')))), // emptyDir: {} inlined through VolumeSource
     part(2, part(1, 'c'), part(10, part(1, part(2, part(1, '/'), part(2, num(1, 1), part(3, 'http')))), num(2, 5)),
@@ -153,14 +166,17 @@ test('protobuf: zero is unset unless Go has a pointer', () => {
   assert.deepEqual(spec, {
     volumes: [{ name: 'v', emptyDir: {} }], terminationGracePeriodSeconds: 0,
     containers: [{
-      name: 'c', livenessProbe: { httpGet: { path: '/', port: 'http' }, initialDelaySeconds: 5 }, resources: { limits: { cpu: '1' } },
+      name: 'c', livenessProbe: { httpGet: { path: '/', port: 'http' }, initialDelaySeconds: 5 },
+        resources: { limits: { cpu: '1' } },
       securityContext: { privileged: false },
     }],
   })
-  const lease = decodeRaw('coordination.k8s.io/v1', 'Lease', part(2, part(1, 'me'), num(2, 15), part(3, num(1, 1_700_000_000), num(2, 123_456_000))))
+  const lease = decodeRaw('coordination.k8s.io/v1', 'Lease',
+    part(2, part(1, 'me'), num(2, 15), part(3, num(1, 1_700_000_000), num(2, 123_456_000))))
   assert.deepEqual(lease['spec'], { holderIdentity: 'me', leaseDurationSeconds: 15, acquireTime: '2023-11-14T22:13:20.123456Z' })
   assert.deepEqual(decodeRaw('v1', 'ConfigMap', part(2, part(1, 'k'), part(2, '')))['data'], { k: '' })
-  assert.deepEqual(decodeRaw('v1', 'ConfigMap', part(99, 'from the future'), num(98, 5), part(2, part(1, 'k'), part(2, 'v')))['data'], { k: 'v' })
+  assert.deepEqual(decodeRaw('v1', 'ConfigMap', part(99, 'from the future'), num(98, 5),
+    part(2, part(1, 'k'), part(2, 'v')))['data'], { k: 'v' })
 })
 
 test('protobuf: garbage is BadRequest and never hangs', () => {
@@ -195,5 +211,6 @@ test('every kind of the tables is complete', () => {
   assert.equal(pod?.fields.get('containers')?.merge?.mergeKey, 'name')
   assert.deepEqual(pod?.fields.get('topologySpreadConstraints')?.mapKeys, ['topologyKey', 'whenUnsatisfiable'])
   assert.equal(typeOf('discovery.k8s.io/v1', 'EndpointSlice')?.fields.get('ports')?.message?.fields.get('port')?.pointer, true)
-  assert.equal(typeOf('v1', 'Endpoints')?.fields.get('subsets')?.message?.fields.get('ports')?.message?.fields.get('port')?.pointer, false)
+  assert.equal(typeOf('v1',
+    'Endpoints')?.fields.get('subsets')?.message?.fields.get('ports')?.message?.fields.get('port')?.pointer, false)
 })

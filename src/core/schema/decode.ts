@@ -18,8 +18,8 @@ const ACCEPTED = ['application/json', 'application/yaml', 'application/vnd.kuber
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /**
- * Reads a body by its Content-Type (JSON when missing). Throws BadRequest with the reason for bad syntax, UnsupportedMediaType for
- * other types. The caller bounds the size.
+ * Reads a body by its Content-Type (JSON when missing). Throws BadRequest with the reason for bad syntax,
+ * UnsupportedMediaType for other types. The caller bounds the size.
  */
 export function parseBody(bytes: Uint8Array, contentType: string | undefined): ParsedBody {
   const semicolon = contentType?.indexOf(';') ?? -1

@@ -1,5 +1,5 @@
 /** Cluster-level kinds: nodes, namespaces, services and what they are made of. */
-import type { ApiObject, Condition, IntOrString, LocalObjectReference, MicroTime, ObjectReference, Quantity, Time } from './meta.ts'
+import type { ApiObject, Condition, IntOrString, LabelSelector, LocalObjectReference, MicroTime, ObjectReference, Quantity, Time } from './meta.ts'
 
 export interface Taint {
   key: string
@@ -144,7 +144,7 @@ export interface RoleRef { apiGroup: string; kind: 'Role' | 'ClusterRole'; name:
 export interface Role extends ApiObject { rules?: PolicyRule[] }
 export interface ClusterRole extends ApiObject {
   rules?: PolicyRule[]
-  aggregationRule?: { clusterRoleSelectors?: import('./meta.ts').LabelSelector[] }
+  aggregationRule?: { clusterRoleSelectors?: LabelSelector[] }
 }
 export interface RoleBinding extends ApiObject { subjects?: Subject[]; roleRef: RoleRef }
 export interface ClusterRoleBinding extends ApiObject { subjects?: Subject[]; roleRef: RoleRef }

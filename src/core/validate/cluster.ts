@@ -95,7 +95,9 @@ export function validateConfigMapUpdate(c: ConfigMap, old: ConfigMap, e: FieldEr
   validateImmutable(c, old, ['data', 'binaryData'], e)
 }
 
-function validateImmutable<T extends ConfigMap | Secret>(now: T, old: T, fields: readonly (keyof T & string)[], e: FieldErrors): void {
+function validateImmutable<T extends ConfigMap | Secret>(
+  now: T, old: T, fields: readonly (keyof T & string)[], e: FieldErrors,
+): void {
   if (old.immutable !== true) return
   if (now.immutable !== true) e.forbidden('immutable', 'field is immutable when `immutable` is set')
   for (const field of fields) {
@@ -158,7 +160,9 @@ export function validateEndpointSlice(s: EndpointSlice, e: FieldErrors): void {
   s.endpoints?.forEach((endpoint, i) => {
     if (!endpoint.addresses?.length) e.required(`endpoints[${i}].addresses`, 'must contain at least 1 address')
     endpoint.addresses?.forEach((address, j) => {
-      if (family !== 0 && isIP(address) !== family) e.invalid(`endpoints[${i}].addresses[${j}]`, address, `must be an ${s.addressType} address`)
+      if (family !== 0 && isIP(address) !== family) {
+        e.invalid(`endpoints[${i}].addresses[${j}]`, address, `must be an ${s.addressType} address`)
+      }
     })
   })
   const names = new Set<string>()
@@ -178,10 +182,14 @@ export function validateEndpointSliceUpdate(s: EndpointSlice, old: EndpointSlice
 export function validateEndpoints(ep: Endpoints, e: FieldErrors): void {
   ep.subsets?.forEach((subset, i) => {
     const path = `subsets[${i}]`
-    if (!subset.addresses?.length && !subset.notReadyAddresses?.length) e.required(path, 'must specify `addresses` or `notReadyAddresses`')
+    if (!subset.addresses?.length && !subset.notReadyAddresses?.length) {
+      e.required(path, 'must specify `addresses` or `notReadyAddresses`')
+    }
     for (const list of ['addresses', 'notReadyAddresses'] as const) {
       subset[list]?.forEach((a, j) => {
-        if (isIP(a.ip ?? '') === 0) e.invalid(`${path}.${list}[${j}].ip`, a.ip, 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)')
+        if (isIP(a.ip ?? '') === 0) {
+          e.invalid(`${path}.${list}[${j}].ip`, a.ip, 'must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)')
+        }
       })
     }
     subset.ports?.forEach((port, j) => {
@@ -208,7 +216,9 @@ export function validateLease(l: Lease, e: FieldErrors): void {
   const seconds = l.spec?.leaseDurationSeconds
   if (seconds !== undefined && seconds <= 0) e.invalid('spec.leaseDurationSeconds', seconds, 'must be greater than 0')
   const transitions = l.spec?.leaseTransitions
-  if (transitions !== undefined && transitions < 0) e.invalid('spec.leaseTransitions', transitions, 'must be greater than or equal to 0')
+  if (transitions !== undefined && transitions < 0) {
+    e.invalid('spec.leaseTransitions', transitions, 'must be greater than or equal to 0')
+  }
 }
 
 /** Only ClusterRoles may hold nonResourceURLs. */
@@ -217,9 +227,12 @@ export function validateRole(r: Role, e: FieldErrors): void {
     const path = `rules[${i}]`
     if (!rule.verbs?.length) e.required(`${path}.verbs`, 'verbs must contain at least one value')
     if (rule.nonResourceURLs?.length) {
-      if (r.kind === 'Role') e.invalid(`${path}.nonResourceURLs`, rule.nonResourceURLs, 'namespaced rules cannot apply to non-resource URLs')
+      if (r.kind === 'Role') {
+        e.invalid(`${path}.nonResourceURLs`, rule.nonResourceURLs, 'namespaced rules cannot apply to non-resource URLs')
+      }
       if (rule.apiGroups?.length || rule.resources?.length || rule.resourceNames?.length) {
-        e.invalid(`${path}.nonResourceURLs`, rule.nonResourceURLs, 'rules cannot apply to both regular resources and non-resource URLs')
+        e.invalid(`${path}.nonResourceURLs`, rule.nonResourceURLs,
+          'rules cannot apply to both regular resources and non-resource URLs')
       }
       return
     }
@@ -230,7 +243,9 @@ export function validateRole(r: Role, e: FieldErrors): void {
 
 export function validateRoleBinding(b: RoleBinding, e: FieldErrors): void {
   const ref = b.roleRef
-  if (ref?.apiGroup !== 'rbac.authorization.k8s.io') e.notSupported('roleRef.apiGroup', ref?.apiGroup ?? '', ['rbac.authorization.k8s.io'])
+  if (ref?.apiGroup !== 'rbac.authorization.k8s.io') {
+    e.notSupported('roleRef.apiGroup', ref?.apiGroup ?? '', ['rbac.authorization.k8s.io'])
+  }
   e.oneOf('roleRef.kind', ref?.kind ?? '', b.kind === 'RoleBinding' ? ['Role', 'ClusterRole'] : ['ClusterRole'])
   if (!ref?.name) e.required('roleRef.name')
   b.subjects?.forEach((subject, i) => {

@@ -7,8 +7,8 @@ import { validateMounts } from './volumes.ts'
 
 const PROTOCOLS = ['SCTP', 'TCP', 'UDP']
 const FIELD_PATHS = new Set([
-  'metadata.name', 'metadata.namespace', 'metadata.uid', 'spec.nodeName', 'spec.serviceAccountName', 'status.hostIP', 'status.hostIPs',
-  'status.podIP', 'status.podIPs',
+  'metadata.name', 'metadata.namespace', 'metadata.uid', 'spec.nodeName', 'spec.serviceAccountName', 'status.hostIP',
+  'status.hostIPs', 'status.podIP', 'status.podIPs',
 ])
 const RESOURCES = /^(requests|limits)\.(cpu|memory|ephemeral-storage|hugepages-.+)$/
 
@@ -113,7 +113,7 @@ function validateEnv(path: string, env: EnvVar, e: FieldErrors): void {
     if (!resource) e.required(`${path}.valueFrom.resourceFieldRef.resource`)
     else if (!RESOURCES.test(resource)) {
       e.notSupported(`${path}.valueFrom.resourceFieldRef.resource`, resource,
-        ['limits.cpu', 'limits.ephemeral-storage', 'limits.memory', 'requests.cpu', 'requests.ephemeral-storage', 'requests.memory'])
+        ['cpu', 'ephemeral-storage', 'memory'].flatMap(r => [`limits.${r}`, `requests.${r}`]))
     }
   }
   for (const field of ['configMapKeyRef', 'secretKeyRef'] as const) {
@@ -129,7 +129,9 @@ function validateResources(path: string, resources: Container['resources'], e: F
     for (const [name, quantity] of Object.entries(resources[side] ?? {})) {
       const here = `${path}.${side}[${name}]`
       e.check(here, name, labelKey(name))
-      if (!name.includes('/') && !STANDARD_RESOURCES.test(name)) e.invalid(here, name, 'must be a standard resource for containers')
+      if (!name.includes('/') && !STANDARD_RESOURCES.test(name)) {
+        e.invalid(here, name, 'must be a standard resource for containers')
+      }
       if (!isQuantity(quantity)) e.invalid(here, quantity, 'must be a quantity, e.g. "100m" or "64Mi"')
       else if (quantity.startsWith('-')) e.invalid(here, quantity, 'must be greater than or equal to 0')
     }
@@ -145,15 +147,22 @@ function validateResources(path: string, resources: Container['resources'], e: F
 
 const STANDARD_RESOURCES = /^(cpu|memory|ephemeral-storage|hugepages-.+)$/
 
+const PROBE_NUMBERS = [
+  'initialDelaySeconds', 'timeoutSeconds', 'periodSeconds', 'successThreshold', 'failureThreshold',
+] as const
+
 function validateProbe(path: string, probe: Probe, field: string, e: FieldErrors): void {
   validateHandler(path, probe, e)
-  for (const number of ['initialDelaySeconds', 'timeoutSeconds', 'periodSeconds', 'successThreshold', 'failureThreshold'] as const) {
+  for (const number of PROBE_NUMBERS) {
     e.notNegative(`${path}.${number}`, probe[number])
   }
-  if (field !== 'readinessProbe' && (probe.successThreshold ?? 1) !== 1) e.invalid(`${path}.successThreshold`, probe.successThreshold, 'must be 1')
+  if (field !== 'readinessProbe' && (probe.successThreshold ?? 1) !== 1) {
+    e.invalid(`${path}.successThreshold`, probe.successThreshold, 'must be 1')
+  }
   if (probe.terminationGracePeriodSeconds !== undefined) {
     if (field === 'readinessProbe') {
-      e.invalid(`${path}.terminationGracePeriodSeconds`, probe.terminationGracePeriodSeconds, 'must not be set for readinessProbes')
+      e.invalid(`${path}.terminationGracePeriodSeconds`, probe.terminationGracePeriodSeconds,
+        'must not be set for readinessProbes')
     } else if (probe.terminationGracePeriodSeconds <= 0) {
       e.invalid(`${path}.terminationGracePeriodSeconds`, probe.terminationGracePeriodSeconds, 'must be greater than 0')
     }

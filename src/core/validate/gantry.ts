@@ -75,7 +75,9 @@ export function validateComposeProject(p: ComposeProject, e: FieldErrors): void 
   }
   for (const [name, service] of Object.entries(services)) {
     const path = `spec.services.${name}`
-    if (!/^[a-zA-Z0-9._-]{1,63}$/.test(name)) e.invalid(path, name, 'must consist of letters, digits, dots, dashes and underscores')
+    if (!/^[a-zA-Z0-9._-]{1,63}$/.test(name)) {
+      e.invalid(path, name, 'must consist of letters, digits, dots, dashes and underscores')
+    }
     if (!service.image) e.required(`${path}.image`)
     e.notNegative(`${path}.scale`, service.scale)
     service.ports?.forEach((port, i) => {

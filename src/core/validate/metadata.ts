@@ -80,7 +80,9 @@ export function validateLabelSelector(path: string, selector: LabelSelector | un
     if (!OPERATORS.includes(x.operator)) e.invalid(`${here}.operator`, x.operator, 'not a valid selector operator')
     const wantsValues = x.operator === 'In' || x.operator === 'NotIn'
     if (wantsValues && !x.values?.length) e.required(`${here}.values`, "must be specified when `operator` is 'In' or 'NotIn'")
-    if (!wantsValues && x.values?.length) e.forbidden(`${here}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+    if (!wantsValues && x.values?.length) {
+      e.forbidden(`${here}.values`, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+    }
     for (const value of x.values ?? []) e.check(`${here}.values`, value, labelValue(value))
   })
 }

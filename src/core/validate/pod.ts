@@ -38,7 +38,7 @@ function validatePodSpec(path: string, spec: PodSpec, e: FieldErrors): void {
   const volumes = spec.volumes ? validateVolumes(`${path}.volumes`, spec.volumes, e) : new Set<string>()
   const facts: PodFacts = { kind: 'main', names: new Set(), volumes, hostNetwork: spec.hostNetwork === true }
   if (!spec.containers?.length) e.required(`${path}.containers`)
-  else for (let i = 0; i < spec.containers.length; i++) validateContainer(`${path}.containers[${i}]`, spec.containers[i]!, facts, e)
+  else spec.containers.forEach((c, i) => { validateContainer(`${path}.containers[${i}]`, c, facts, e) })
   spec.initContainers?.forEach((c, i) => { validateContainer(`${path}.initContainers[${i}]`, c, { ...facts, kind: 'init' }, e) })
   validateHostPorts(path, spec, e)
   e.oneOf(`${path}.restartPolicy`, spec.restartPolicy, ['Always', 'OnFailure', 'Never'])
@@ -53,7 +53,8 @@ function validatePodSpec(path: string, spec: PodSpec, e: FieldErrors): void {
   if (spec.hostname) e.check(`${path}.hostname`, spec.hostname, dns1123Label(spec.hostname))
   if (spec.subdomain) e.check(`${path}.subdomain`, spec.subdomain, dns1123Label(spec.subdomain))
   if (spec.nodeName) e.check(`${path}.nodeName`, spec.nodeName, dns1123Subdomain(spec.nodeName))
-  if (spec.serviceAccountName) e.check(`${path}.serviceAccountName`, spec.serviceAccountName, dns1123Subdomain(spec.serviceAccountName))
+  const account = spec.serviceAccountName
+  if (account) e.check(`${path}.serviceAccountName`, account, dns1123Subdomain(account))
   if (spec.shareProcessNamespace && spec.hostPID) {
     e.invalid(`${path}.shareProcessNamespace`, true, 'ShareProcessNamespace and HostPID cannot both be enabled')
   }
@@ -93,7 +94,10 @@ function validateHostPorts(path: string, spec: PodSpec, e: FieldErrors): void {
 
 function validateToleration(path: string, t: Toleration, e: FieldErrors): void {
   if (t.key) e.check(`${path}.key`, t.key, labelKey(t.key))
-  else if (t.operator !== 'Exists') e.invalid(`${path}.operator`, t.operator ?? '', "operator must be Exists when `key` is empty, which means \"match all values and all keys\"")
+  else if (t.operator !== 'Exists') {
+    e.invalid(`${path}.operator`, t.operator ?? '',
+      "operator must be Exists when `key` is empty, which means \"match all values and all keys\"")
+  }
   e.oneOf(`${path}.operator`, t.operator, ['Equal', 'Exists'])
   if (t.operator === 'Exists' && t.value) e.invalid(`${path}.operator`, t, "value must be empty when `operator` is 'Exists'")
   if (t.effect) e.oneOf(`${path}.effect`, t.effect, EFFECTS)
@@ -186,12 +190,15 @@ export function validatePodUpdate(pod: Pod, old: Pod, e: FieldErrors): void {
     e.invalid('spec.activeDeadlineSeconds', deadline, 'must be less than or equal to previous value')
   }
   restore(allowed, old.spec, 'activeDeadlineSeconds')
-  const kept = (old.spec.tolerations ?? []).every(t => pod.spec.tolerations?.some(now => equal({ ...now, tolerationSeconds: 0 }, { ...t, tolerationSeconds: 0 })))
+  const kept = (old.spec.tolerations ?? []).every(t => pod.spec.tolerations?.some(now =>
+    equal({ ...now, tolerationSeconds: 0 }, { ...t, tolerationSeconds: 0 })))
   if (!kept) e.forbidden('spec.tolerations', 'existing toleration can not be modified except its tolerationSeconds')
   restore(allowed, old.spec, 'tolerations')
   const gates = new Set(old.spec.schedulingGates?.map(g => g.name))
   const addedGate = pod.spec.schedulingGates?.find(g => !gates.has(g.name))
-  if (addedGate) e.forbidden('spec.schedulingGates', `only deletion is allowed, but found new scheduling gate '${addedGate.name}'`)
+  if (addedGate) {
+    e.forbidden('spec.schedulingGates', `only deletion is allowed, but found new scheduling gate '${addedGate.name}'`)
+  }
   restore(allowed, old.spec, 'schedulingGates')
   if (gates.size > 0) {
     restore(allowed, old.spec, 'nodeSelector')
@@ -207,6 +214,6 @@ function restore<K extends keyof PodSpec>(spec: PodSpec, old: PodSpec, field: K)
 
 function changedFields(now: PodSpec, old: PodSpec): string {
   const names = new Set([...Object.keys(now), ...Object.keys(old)])
-  const changed = [...names].filter(n => !equal((now as unknown as Record<string, unknown>)[n], (old as unknown as Record<string, unknown>)[n]))
+  const changed = [...names].filter(n => !equal(now[n as keyof PodSpec], old[n as keyof PodSpec]))
   return `: changed ${changed.map(n => `spec.${n}`).join(', ')}`
 }

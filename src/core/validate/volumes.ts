@@ -32,7 +32,9 @@ function validateSource(path: string, volume: Volume, e: FieldErrors): void {
   if (volume.emptyDir) {
     e.oneOf(`${path}.emptyDir.medium`, volume.emptyDir.medium, ['', 'Memory'])
     const limit = volume.emptyDir.sizeLimit
-    if (limit !== undefined && (!isQuantity(limit) || limit.startsWith('-'))) e.invalid(`${path}.emptyDir.sizeLimit`, limit, 'must be a non-negative quantity')
+    if (limit !== undefined && (!isQuantity(limit) || limit.startsWith('-'))) {
+      e.invalid(`${path}.emptyDir.sizeLimit`, limit, 'must be a non-negative quantity')
+    }
   }
   if (volume.hostPath) {
     if (!volume.hostPath.path) e.required(`${path}.hostPath.path`)
@@ -52,7 +54,9 @@ function validateSource(path: string, volume: Volume, e: FieldErrors): void {
     validateDownward(`${path}.downwardAPI.items`, volume.downwardAPI.items, e)
   }
   if (volume.projected) validateProjected(`${path}.projected`, volume.projected, e)
-  if (volume.persistentVolumeClaim && !volume.persistentVolumeClaim.claimName) e.required(`${path}.persistentVolumeClaim.claimName`)
+  if (volume.persistentVolumeClaim && !volume.persistentVolumeClaim.claimName) {
+    e.required(`${path}.persistentVolumeClaim.claimName`)
+  }
 }
 
 function validateProjected(path: string, projected: NonNullable<Volume['projected']>, e: FieldErrors): void {
@@ -73,7 +77,8 @@ function validateProjected(path: string, projected: NonNullable<Volume['projecte
       if (!token.path) e.required(`${here}.serviceAccountToken.path`)
       else validateRelative(`${here}.serviceAccountToken.path`, token.path, e)
       if (token.expirationSeconds !== undefined && token.expirationSeconds < 600) {
-        e.invalid(`${here}.serviceAccountToken.expirationSeconds`, token.expirationSeconds, 'may not specify a duration less than 10 minutes')
+        e.invalid(`${here}.serviceAccountToken.expirationSeconds`, token.expirationSeconds,
+          'may not specify a duration less than 10 minutes')
       }
     }
   })
@@ -95,8 +100,9 @@ function validateDownward(path: string, items: readonly DownwardFile[] | undefin
     const here = `${path}[${i}]`
     if (!item.path) e.required(`${here}.path`)
     else validateRelative(`${here}.path`, item.path, e)
-    if (item.fieldRef && item.resourceFieldRef) e.invalid(here, 'resource', 'fieldRef and resourceFieldRef can not be specified simultaneously')
-    else if (!item.fieldRef && !item.resourceFieldRef) e.required(here, 'one of fieldRef and resourceFieldRef is required')
+    if (item.fieldRef && item.resourceFieldRef) {
+      e.invalid(here, 'resource', 'fieldRef and resourceFieldRef can not be specified simultaneously')
+    } else if (!item.fieldRef && !item.resourceFieldRef) e.required(here, 'one of fieldRef and resourceFieldRef is required')
     validateMode(`${here}.mode`, item.mode, e)
   })
 }
@@ -127,7 +133,9 @@ export function validateMounts(path: string, mounts: readonly VolumeMount[], vol
     }
     if (mount.subPath) validateRelative(`${here}.subPath`, mount.subPath, e)
     if (mount.subPathExpr) validateRelative(`${here}.subPathExpr`, mount.subPathExpr, e)
-    if (mount.subPath && mount.subPathExpr) e.invalid(`${here}.subPathExpr`, mount.subPathExpr, 'subPathExpr and subPath are mutually exclusive')
+    if (mount.subPath && mount.subPathExpr) {
+      e.invalid(`${here}.subPathExpr`, mount.subPathExpr, 'subPathExpr and subPath are mutually exclusive')
+    }
     e.oneOf(`${here}.mountPropagation`, mount.mountPropagation, ['None', 'HostToContainer', 'Bidirectional'])
   })
 }

@@ -2,7 +2,9 @@
 import { equal } from '../clone.ts'
 import { percentOf } from '../int-or-string.ts'
 import { labelSelectorOf, labelsMatch } from '../selectors.ts'
-import type { Deployment, IntOrString, LabelSelector, PodTemplateSpec, ReplicaSet, ReplicationController } from '../types/index.ts'
+import type {
+  Deployment, IntOrString, LabelSelector, PodTemplateSpec, ReplicaSet, ReplicationController,
+} from '../types/index.ts'
 import type { FieldErrors } from './field-errors.ts'
 import { validateLabels, validateLabelSelector } from './metadata.ts'
 import { validateTemplate } from './pod.ts'
@@ -41,7 +43,9 @@ function validateAmount(path: string, value: IntOrString | undefined, e: FieldEr
     return value
   }
   const percent = percentOf(value)
-  if (percent === undefined) e.invalid(path, value, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%')")
+  if (percent === undefined) {
+    e.invalid(path, value, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%')")
+  }
   return percent
 }
 
@@ -102,7 +106,8 @@ export function validateReplicationController(rc: ReplicationController, e: Fiel
   else {
     validateLabels('spec.selector', spec.selector, e)
     if (spec.template && !labelsMatch(spec.selector, spec.template.metadata?.labels)) {
-      e.invalid('spec.template.metadata.labels', spec.template.metadata?.labels ?? {}, '`selector` does not match template `labels`')
+      e.invalid('spec.template.metadata.labels', spec.template.metadata?.labels ?? {},
+        '`selector` does not match template `labels`')
     }
   }
   validateReplicatedTemplate(spec.template, e)
