@@ -55,9 +55,15 @@ export function sendError(res: Response, e: unknown, log: Logger): void {
   const retry = error.details?.retryAfterSeconds
   sendJson(res, error.code, JSON.stringify(error.toStatus()), {
     ...(retry !== undefined && { 'Retry-After': String(retry) }),
-    // What is left of the body is not read: the connection cannot be used again.
-    ...(error.reason === 'RequestEntityTooLarge' && (res.req as { httpVersionMajor?: number }).httpVersionMajor === 1 && { Connection: 'close' }),
+    // What is left of a body is not read: the connection cannot be used again.
+    ...(isUnfinished(res) && { Connection: 'close' }),
   })
+}
+
+/** True for an HTTP/1 request whose body has not come whole. */
+function isUnfinished(res: Response): boolean {
+  const req = res.req as import('node:http').IncomingMessage | undefined
+  return req?.httpVersionMajor === 1 && !req.complete && (Number(req.headers['content-length'] ?? 0) > 0 || req.headers['transfer-encoding'] !== undefined)
 }
 
 /** For sockets that were to be upgraded. */
