@@ -39,7 +39,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   const events = new EventHub()
   let images: EngineImages | undefined
   const containers = new Containers({
-    client, dataDir, runDir, loggerSocket, snapshotter, events, resolveImage: (reference) => resolve(images, reference),
+    client, dataDir, runDir, containerdSocket, loggerSocket, snapshotter, events, resolveImage: (reference) => resolve(images, reference),
   })
   await containers.open()
   const users = (): ReturnType<Containers['imageUsers']> => containers.imageUsers()

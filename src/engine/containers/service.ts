@@ -21,6 +21,7 @@ import { FifoPool } from './fifos.ts'
 import { LogClient } from './log-client.ts'
 import { readLogs } from './logs.ts'
 import type { Follow } from './logs.ts'
+import { endLostShims } from './lost-shims.ts'
 import { mergeEnv, ociResources, ociSpec, process } from './oci-spec.ts'
 import { ExitWaiters } from './processes.ts'
 import { RecordStore } from './records.ts'
@@ -50,6 +51,7 @@ export interface ContainersOptions {
   client: ContainerdClient
   dataDir: string
   runDir: string
+  containerdSocket: string
   loggerSocket: string
   snapshotter: string
   events: EventHub
@@ -437,10 +439,15 @@ export class Containers implements ContainerService {
     // A created container has no output yet: it is waited for. One that ran has had its last.
     const state = this.#entries.get(id)?.record.state
     if (!open && state !== 'running' && state !== 'created') ended = true
-    const off = this.#o.events.on((e) => {
-      if (e.id !== id || e.type !== 'delete') return
+    const finish = (): void => {
       ended = true
       changed.resolve()
+    }
+    // The daemon's `end` may have come before we asked, or gone with the daemon: the exit says it too.
+    const off = this.#o.events.on((e) => {
+      if (e.id !== id) return
+      if (e.type === 'delete') finish()
+      else if (e.type === 'exit') void this.#entries.get(id)?.cleanup?.then(finish)
     })
     return {
       next: async () => {
@@ -567,7 +574,12 @@ export class Containers implements ContainerService {
     })
     await Promise.all(work)
     await Promise.all(this.#exits.pending().map((p) => this.#reconcileExec(p.container, p.exec)))
-    if (!this.#opened) await this.#sweepFiles()
+    if (!this.#opened) {
+      await this.#sweepFiles()
+      const foreign = (await this.#client.containers.list()).filter((c) => c.labels[OWNER_LABEL] === undefined).map((c) => c.id)
+      const tasksNow = (await this.#client.tasks.list()).map((t) => t.containerId || t.id)
+      endLostShims({ containerdSocket: this.#o.containerdSocket, namespace: this.#client.namespace, keep: new Set([...foreign, ...tasksNow]) })
+    }
     this.#opened = true
   }
 
