@@ -1,6 +1,7 @@
 /** exec and attach from a client's side: Kubernetes' remote-command protocol v5 over WebSocket. */
 import { PassThrough, Writable } from 'node:stream'
 import type { Readable } from 'node:stream'
+import type { WebSocket as WebSocketType } from 'ws'
 import { Channel } from '../core/node-api.ts'
 import type { Status } from '../core/errors.ts'
 import { errorOfAnswer } from './answers.ts'
@@ -79,7 +80,7 @@ export async function openExec(transport: Transport, options: ExecOptions): Prom
 }
 
 /** Handlers are attached before the socket opens: output can follow the handshake in the same packet. */
-function wire(socket: import('ws').WebSocket): ExecStream {
+function wire(socket: WebSocketType): ExecStream {
   const stdout = new PassThrough()
   const stderr = new PassThrough()
   const outputs: Record<number, PassThrough> = { [Channel.stdout]: stdout, [Channel.stderr]: stderr }

@@ -14,13 +14,15 @@ const RBAC_GROUP = 'rbac.authorization.k8s.io'
  * To be called for every create and update (patches too) before it is stored, with the object as it would be stored.
  * Throws ApiError Forbidden. Costs nothing for kinds it has no say in.
  */
-export function admitObject(authorizer: Authorizer, user: User, kind: Kind, object: ApiObject, old: ApiObject | undefined): void {
+export function admitObject(
+  authorizer: Authorizer, user: User, kind: Kind, object: ApiObject, old: ApiObject | undefined,
+): void {
   if (user.groups.includes(MASTERS)) return
   const refusal = authorizer.nodes.objectRefusal(user, kind.plural, object, old)
   if (refusal !== undefined) throw refused(kind, object, refusal)
   if (kind.group !== RBAC_GROUP || (old !== undefined && equal(grants(object), grants(old)))) return
   if (kind.plural === 'roles' || kind.plural === 'clusterroles') admitRole(authorizer, user, kind, object as ClusterRole)
-  else if (kind.plural === 'rolebindings' || kind.plural === 'clusterrolebindings') admitBinding(authorizer, user, kind, object as RoleBinding)
+  else admitBinding(authorizer, user, kind, object as RoleBinding)
 }
 
 /** What of a role or binding gives rights to someone. */
@@ -41,7 +43,8 @@ function admitBinding(authorizer: Authorizer, user: User, kind: Kind, binding: R
   const { namespace } = binding.metadata
   const { roleRef } = binding
   const attributes = {
-    verb: 'bind', group: RBAC_GROUP, resource: roleRef.kind === 'Role' ? 'roles' : 'clusterroles', name: roleRef.name, ...(namespace && { namespace }),
+    verb: 'bind', group: RBAC_GROUP, resource: roleRef.kind === 'Role' ? 'roles' : 'clusterroles', name: roleRef.name,
+    ...(namespace && { namespace }),
   }
   if (authorizer.authorize(user, attributes).allowed) return
   const rules = authorizer.rulesOfRole(roleRef, namespace)
@@ -49,7 +52,9 @@ function admitBinding(authorizer: Authorizer, user: User, kind: Kind, binding: R
   refuseMissing(authorizer, user, kind, binding, rules)
 }
 
-function refuseMissing(authorizer: Authorizer, user: User, kind: Kind, object: ApiObject, rules: readonly PolicyRule[]): void {
+function refuseMissing(
+  authorizer: Authorizer, user: User, kind: Kind, object: ApiObject, rules: readonly PolicyRule[],
+): void {
   const missing = missingRights(authorizer.rulesFor(user, object.metadata.namespace ?? ''), rules)
   if (missing.length === 0) return
   const shown = missing.slice(0, 10).map((m) => JSON.stringify(m)).join(', ')

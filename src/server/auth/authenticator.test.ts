@@ -16,7 +16,9 @@ const { key } = await createCA('test')
 const tokens = new ServiceAccountTokens(key, 'cluster.local')
 
 /** A request over a connection whose client certificate names `subject`. */
-function request(options: { url?: string; headers?: [string, string][]; subject?: { CN?: string; O?: string | string[] }; validTo?: string; authorized?: boolean } = {}): Request {
+function request(options: {
+  url?: string; headers?: [string, string][]; subject?: { CN?: string; O?: string | string[] }; validTo?: string; authorized?: boolean
+} = {}): Request {
   const headers = options.headers ?? []
   return {
     url: options.url ?? '/api/v1/pods', headers: Object.fromEntries(headers.map(([k, v]) => [k.toLowerCase(), v])), rawHeaders: headers.flat(),

@@ -65,7 +65,9 @@ export class Authenticator {
   async userOfToken(token: string, audiences?: readonly string[]): Promise<{ user: User; audiences: string[] } | undefined> {
     const known = this.#static.get(digest(token))
     const { tokens } = this.#options
-    if (known !== undefined) return audiences?.length && !audiences.includes(tokens.issuer) ? undefined : { user: known, audiences: [tokens.issuer] }
+    if (known !== undefined) {
+      return audiences?.length && !audiences.includes(tokens.issuer) ? undefined : { user: known, audiences: [tokens.issuer] }
+    }
     const claims = tokens.verify(token)
     if (claims === undefined) return undefined
     const accepted = claims.aud.filter((a) => (audiences?.length ? audiences : [tokens.issuer]).includes(a))
@@ -99,7 +101,9 @@ export class Authenticator {
     return true
   }
 
-  async #alive<T extends ApiObject>(kind: Kind<T>, namespace: string | undefined, { name, uid }: { name: string; uid: string }): Promise<boolean> {
+  async #alive<T extends ApiObject>(
+    kind: Kind<T>, namespace: string | undefined, { name, uid }: { name: string; uid: string },
+  ): Promise<boolean> {
     try {
       return (await this.#options.client.get(kind, { namespace, name })).metadata.uid === uid
     } catch {
@@ -118,7 +122,8 @@ export class Authenticator {
       extra: {
         [`${prefix}credential-id`]: [`JTI=${claims.jti}`],
         ...(pod && { [`${prefix}pod-name`]: [pod.name], [`${prefix}pod-uid`]: [pod.uid] }),
-        ...(node && { [`${prefix}node-name`]: [node.name], ...(node.uid !== undefined && { [`${prefix}node-uid`]: [node.uid] }) }),
+        ...(node && { [`${prefix}node-name`]: [node.name] }),
+        ...(node?.uid !== undefined && { [`${prefix}node-uid`]: [node.uid] }),
       },
     }
     this.#byClaims.set(claims, user)

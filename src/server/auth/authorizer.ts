@@ -41,7 +41,8 @@ export class Authorizer {
   readonly ready: Promise<void>
 
   constructor(client: Client) {
-    const indexes = { subject: (b: RoleBinding | ClusterRoleBinding) => (b.subjects ?? []).map((s) => subjectKey(s, b.metadata.namespace)) }
+    const subject = (b: RoleBinding | ClusterRoleBinding) => (b.subjects ?? []).map((s) => subjectKey(s, b.metadata.namespace))
+    const indexes = { subject }
     this.#roles = client.informer(roles)
     this.#clusterRoles = client.informer(clusterRoles)
     this.#roleBindings = client.informer(roleBindings, { indexes })
@@ -57,7 +58,7 @@ export class Authorizer {
     const rights = this.#rightsOf(user)
     const { namespace } = attributes
     const allowed = rights.cluster.some((r) => ruleAllows(r, attributes))
-      || (namespace !== undefined && namespace !== '' && rights.byNamespace.get(namespace)?.some((r) => ruleAllows(r, attributes)) === true)
+      || (namespace ? rights.byNamespace.get(namespace) ?? [] : []).some((r) => ruleAllows(r, attributes))
     if (!allowed) return { allowed: false }
     const reason = this.nodes.refusal(user, attributes)
     return reason === undefined ? ALLOWED : { allowed: false, reason }
@@ -150,4 +151,6 @@ function subjectKey(subject: Subject, bindingNamespace: string | undefined): str
     : `${subject.kind}:${subject.name}`
 }
 
-export function serviceAccountUser(namespace: string, name: string): string { return `system:serviceaccount:${namespace}:${name}` }
+export function serviceAccountUser(namespace: string, name: string): string {
+  return `system:serviceaccount:${namespace}:${name}`
+}

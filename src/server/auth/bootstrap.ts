@@ -12,7 +12,10 @@ const RBAC_GROUP = 'rbac.authorization.k8s.io'
 export const ROUTERS = 'system:gantry:routers'
 const READ = ['get', 'list', 'watch']
 const WRITE = ['create', 'delete', 'deletecollection', 'patch', 'update']
-const DISCOVERY_PATHS = ['/api', '/api/*', '/apis', '/apis/*', '/healthz', '/livez', '/livez/*', '/openapi', '/openapi/*', '/readyz', '/readyz/*', '/version', '/version/']
+const HEALTH_PATHS = ['/healthz', '/livez', '/livez/*', '/readyz', '/readyz/*']
+const PUBLIC_PATHS = [...HEALTH_PATHS, '/version', '/version/']
+const DISCOVERY_PATHS = [...PUBLIC_PATHS, '/api', '/api/*', '/apis', '/apis/*', '/openapi', '/openapi/*']
+const ISSUER_PATHS = ['/.well-known/openid-configuration', '/.well-known/openid-configuration/', '/openid/v1/jwks', '/openid/v1/jwks/']
 
 /** Creates missing built-in roles and bindings, and puts back rules and subjects that were taken from them. */
 export async function bootstrapRbac(client: Client, kinds: readonly Kind[]): Promise<void> {
@@ -21,7 +24,7 @@ export async function bootstrapRbac(client: Client, kinds: readonly Kind[]): Pro
   const bindingByName = new Map(existingBindings.items.map((b) => [b.metadata.name, b]))
   await Promise.all([
     ...builtInRoles(kinds).map((role) => ensure(client, clusterRoles, role, roleByName.get(role.metadata.name), completeRole)),
-    ...builtInBindings().map((binding) => ensure(client, clusterRoleBindings, binding, bindingByName.get(binding.metadata.name), completeBinding)),
+    ...builtInBindings().map((b) => ensure(client, clusterRoleBindings, b, bindingByName.get(b.metadata.name), completeBinding)),
   ])
 }
 
@@ -51,7 +54,8 @@ function completeRole(wanted: ClusterRole, existing: ClusterRole): ClusterRole |
 }
 
 function completeBinding(wanted: ClusterRoleBinding, existing: ClusterRoleBinding): ClusterRoleBinding | undefined {
-  const has = (s: Subject) => (existing.subjects ?? []).some((e) => e.kind === s.kind && e.name === s.name && e.namespace === s.namespace)
+  const same = (a: Subject, b: Subject) => a.kind === b.kind && a.name === b.name && a.namespace === b.namespace
+  const has = (s: Subject) => (existing.subjects ?? []).some((e) => same(e, s))
   const missing = (wanted.subjects ?? []).filter((s) => !has(s))
   return missing.length === 0 ? undefined : { ...existing, subjects: [...(existing.subjects ?? []), ...missing] }
 }
@@ -71,7 +75,7 @@ export function builtInRoles(kinds: readonly Kind[]): ClusterRole[] {
     role('edit', edit, true),
     role('view', view, true),
     role('system:discovery', [{ verbs: ['get'], nonResourceURLs: DISCOVERY_PATHS }]),
-    role('system:public-info-viewer', [{ verbs: ['get'], nonResourceURLs: ['/healthz', '/livez', '/livez/*', '/readyz', '/readyz/*', '/version', '/version/'] }]),
+    role('system:public-info-viewer', [{ verbs: ['get'], nonResourceURLs: PUBLIC_PATHS }]),
     role('system:basic-user', [
       rule(['create'], 'authorization.k8s.io', ['selfsubjectaccessreviews', 'selfsubjectrulesreviews']),
       rule(['create'], 'authentication.k8s.io', ['selfsubjectreviews']),
@@ -80,10 +84,8 @@ export function builtInRoles(kinds: readonly Kind[]): ClusterRole[] {
       rule(['create'], 'authentication.k8s.io', ['tokenreviews']),
       rule(['create'], 'authorization.k8s.io', ['subjectaccessreviews']),
     ]),
-    role('system:service-account-issuer-discovery', [
-      { verbs: ['get'], nonResourceURLs: ['/.well-known/openid-configuration', '/.well-known/openid-configuration/', '/openid/v1/jwks', '/openid/v1/jwks/'] },
-    ]),
-    role('system:monitoring', [{ verbs: ['get'], nonResourceURLs: ['/metrics', '/metrics/*', '/healthz', '/livez', '/livez/*', '/readyz', '/readyz/*'] }]),
+    role('system:service-account-issuer-discovery', [{ verbs: ['get'], nonResourceURLs: ISSUER_PATHS }]),
+    role('system:monitoring', [{ verbs: ['get'], nonResourceURLs: ['/metrics', '/metrics/*', ...HEALTH_PATHS] }]),
     role('system:node', nodeRules()),
     role('system:gantry:router', routerRules()),
   ]
@@ -135,17 +137,18 @@ function routerRules(): PolicyRule[] {
 
 /** Namespaced kinds that hold neither credentials nor rights, and what can be read of them. */
 function viewRules(kinds: readonly Kind[]): PolicyRule[] {
-  const readable = ['status', 'scale', 'log']
+  const readable = (k: Kind) => ['status', 'scale', 'log'].filter((s) => k.subresources?.includes(s)).map((s) => `${k.plural}/${s}`)
   return [
-    ...byGroup(kinds, (k) => k.plural !== 'secrets', (k) => [k.plural, ...readable.filter((s) => k.subresources?.includes(s)).map((s) => `${k.plural}/${s}`)])
+    ...byGroup(kinds, (k) => k.plural !== 'secrets', (k) => [k.plural, ...readable(k)])
       .map(([g, resources]) => rule(READ, g, resources)),
     rule(READ, '', ['namespaces']),
   ]
 }
 
 function editRules(kinds: readonly Kind[]): PolicyRule[] {
+  const writable = (k: Kind) => k.subresources?.includes('scale') ? [k.plural, `${k.plural}/scale`] : [k.plural]
   return [
-    ...byGroup(kinds, (k) => !['events', 'leases'].includes(k.plural), (k) => [k.plural, ...(k.subresources?.includes('scale') ? [`${k.plural}/scale`] : [])])
+    ...byGroup(kinds, (k) => !['events', 'leases'].includes(k.plural), writable)
       .map(([g, resources]) => rule(WRITE, g, resources)),
     rule(READ, '', ['secrets', 'pods/attach', 'pods/exec', 'pods/portforward', 'pods/proxy', 'services/proxy']),
     rule(['create'], '', ['pods/attach', 'pods/exec', 'pods/portforward', 'pods/eviction', 'serviceaccounts/token']),
@@ -176,7 +179,9 @@ function metadata(name: string, labels: Record<string, string> = {}) {
 function role(name: string, rules: PolicyRule[], extensible = false): ClusterRole {
   return {
     apiVersion: `${RBAC_GROUP}/v1`, kind: 'ClusterRole', metadata: metadata(name), rules,
-    ...(extensible && { aggregationRule: { clusterRoleSelectors: [{ matchLabels: { [`${RBAC_GROUP}/aggregate-to-${name}`]: 'true' } }] } }),
+    ...(extensible && {
+      aggregationRule: { clusterRoleSelectors: [{ matchLabels: { [`${RBAC_GROUP}/aggregate-to-${name}`]: 'true' } }] },
+    }),
   }
 }
 

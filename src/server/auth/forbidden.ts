@@ -5,7 +5,9 @@ import type { Attributes, User } from '../host.ts'
 /** 403: `pods "x" is forbidden: User "u" cannot get resource "pods" in API group "" in the namespace "n"`. */
 export function forbidden(user: User, a: Attributes, reason = ''): ApiError {
   const why = reason === '' ? '' : `: ${reason}`
-  if (!a.resource) return new ApiError('Forbidden', `forbidden: User ${quoted(user.name)} cannot ${a.verb} path ${quoted(a.path ?? '')}${why}`, {})
+  if (!a.resource) {
+    return new ApiError('Forbidden', `forbidden: User ${quoted(user.name)} cannot ${a.verb} path ${quoted(a.path ?? '')}${why}`, {})
+  }
   const group = a.group ?? ''
   const resource = a.subresource ? `${a.resource}/${a.subresource}` : a.resource
   const subject = `${group === '' ? a.resource : `${a.resource}.${group}`}${a.name ? ` ${quoted(a.name)}` : ''}`

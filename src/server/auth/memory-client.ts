@@ -47,7 +47,8 @@ export class MemoryClient {
         cache.replace(this.#of(kind).values() as Iterable<T>)
         const caches = this.#caches.get(kind.plural) ?? new Set()
         this.#caches.set(kind.plural, caches.add(cache as unknown as InformerCache<ApiObject>))
-        return Object.assign(cache, { synced: Promise.resolve(), stop: () => caches.delete(cache as unknown as InformerCache<ApiObject>) }) as unknown as Informer<T>
+        const stop = () => caches.delete(cache as unknown as InformerCache<ApiObject>)
+        return Object.assign(cache, { synced: Promise.resolve(), stop }) as unknown as Informer<T>
       },
     }
     return client as Client

@@ -41,7 +41,8 @@ class TestClient {
       b.writeUInt32BE(n)
       return b
     }
-    const block = Buffer.concat([u32(Object.keys(headers).length), ...Object.entries(headers).flatMap(([k, v]) => [u32(k.length), Buffer.from(k), u32(v.length), Buffer.from(v)])])
+    const pairs = Object.entries(headers).flatMap(([k, v]) => [u32(k.length), Buffer.from(k), u32(v.length), Buffer.from(v)])
+    const block = Buffer.concat([u32(Object.keys(headers).length), ...pairs])
     const parts: Buffer[] = []
     const take = (part: Buffer) => parts.push(part)
     this.#deflate.on('data', take)
