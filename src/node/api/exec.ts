@@ -72,6 +72,8 @@ export function exitStatus(code: number): object {
 /** Resolves at the output's end. Output nobody asked for is read and dropped, so that the process does not wait. */
 function output(stream: ServerHttp2Stream, from: Readable, channel: number | undefined): Promise<void> {
   return new Promise(resolve => {
+    // A process that said nothing may have closed its output before anybody listened.
+    if (from.readableEnded || from.destroyed) return resolve()
     from.on('error', () => resolve())
     from.on('end', () => resolve())
     from.on('close', () => resolve())

@@ -34,6 +34,8 @@ const FIRST_REPORT_MS = 150
 const REFRESH_RETRY_MS = 5000
 const RETRY_MS = 1000
 const MESSAGE_BYTES = 4096
+const SHIM_TRIES = 4
+const SHIM_RETRY_MS = 25
 
 export interface WorkerHooks {
   /** A container belongs to this Pod from now on. */
@@ -396,12 +398,7 @@ export class PodWorker {
     this.#hooks.onContainer(id)
     this.#event('Normal', 'Created', `Created container: ${c.name}`, c)
     const before = c.state === 'exited' ? terminatedState(c) : c.last
-    let startError: string | undefined
-    try {
-      await containers.start(id)
-    } catch (e) {
-      startError = errorText(e)
-    }
+    const startError = await this.#startOnce(id)
     const info = containers.inspect(id)
     for (const field of ['waiting', 'retryAtMs', 'exitCode', 'oomKilled', 'startError', 'terminationMessage', 'finishedAtMs', 'stopWanted'] as const) {
       delete c[field]
@@ -423,6 +420,20 @@ export class PodWorker {
     this.#event('Warning', 'Failed', `Error: ${startError}`, c)
     this.#ended(c)
     return false
+  }
+
+  /** Resolves with why it could not be started, if so. */
+  async #startOnce(id: string): Promise<string | undefined> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#context.engine.containers.start(id)
+        return undefined
+      } catch (e) {
+        // The Pod's shim leaves with its last container: one that is started at that moment meets a closing door.
+        if (attempt === SHIM_TRIES || !/ttrpc: closed/.test(errorText(e))) return errorText(e)
+        await new Promise<void>(resolve => { setTimeout(resolve, SHIM_RETRY_MS) })
+      }
+    }
   }
 
   /** A container that waits for no probe and no hook is ready with its start, and reported so in the same write. */

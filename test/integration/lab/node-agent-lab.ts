@@ -159,7 +159,10 @@ test('probes and services: an HTTP server becomes ready, is found by name and ad
   await wait('web', p => main(p)?.ready === true)
   await run('user', { containers: [{ name: 'main', command: ['sh', '-c', loop] }] })
   await running('user')
-  await until('the service by name', async () => (await exec('user', ['wget', '-qO-', 'http://web/index.html'])).out === 'served\n', 10_000)
+  const { clusterIP } = (await client.get(services, { namespace: 'default', name: 'web' })).spec
+  await until('its name', async () => (await exec('user', ['nslookup', 'web.default.svc.cluster.local'])).out.includes(clusterIP!), 10_000)
+  const ask = `printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 2 ${clusterIP} 80`
+  await until('its address', async () => (await exec('user', ['sh', '-c', ask])).out.includes('served'), 10_000)
   await exec('web', ['rm', '/www/index.html'])
   const pod = await wait('web', p => main(p)?.restartCount === 1 && main(p)?.ready === true, 15_000)
   assert.equal(main(pod)!.lastState!.terminated!.exitCode, 7)
