@@ -201,5 +201,5 @@ export function defaultRoleBinding(b: RoleBinding): void {
 }
 
 export function defaultRoute(r: Route): void {
-  if (r.spec?.host !== undefined) r.spec.path ||= '/'
+  if (r.spec?.host !== undefined && r.spec.tcpPort === undefined) r.spec.path ||= '/'
 }

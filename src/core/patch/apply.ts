@@ -156,9 +156,16 @@ function pruneKeyed(list: unknown[], last: FieldSet, now: FieldSet, others: Fiel
     const nowNode = own(now, key)
     const otherNodes = others.flatMap(o => own(o, key) ?? [])
     if (nowNode === undefined && otherNodes.length === 0) return false
-    if (isRecord(item)) prune(item, lastNode, nowNode ?? {}, otherNodes, field.message, undefined)
+    // Whoever owns a part of an item needs its keys too.
+    if (isRecord(item)) prune(item, withoutKeys(lastNode, field), nowNode ?? {}, otherNodes, field.message, undefined)
     return true
   })
+}
+
+function withoutKeys(item: FieldSet, field: Field): FieldSet {
+  const rest = { ...item }
+  for (const name of field.mapKeys) delete rest[`f:${name}`]
+  return rest
 }
 
 function own(set: FieldSet, key: string): FieldSet | undefined { return Object.hasOwn(set, key) ? set[key] : undefined }
