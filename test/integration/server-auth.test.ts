@@ -5,7 +5,6 @@ import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
 import { connect } from '../../src/client/client.ts'
 import type { RemoteClient } from '../../src/client/client.ts'
-import { clientConformance } from '../../src/client/conformance.ts'
 import {
   clusterRoleBindings, configMaps, leases, machines, nodes, pods, roleBindings, roles, secrets, serviceAccounts,
 } from '../../src/core/kinds.ts'
@@ -46,11 +45,6 @@ async function kubectl(...args: string[]): Promise<{ stdout: string; stderr: str
   return run(kubectlPath, args, { env: { PATH: process.env['PATH'], HOME: server.dir, KUBECONFIG: kubeconfig }, timeout: 20_000 })
     .then((r) => ({ ...r, code: 0 }), (e: { stdout: string; stderr: string; code: number }) => e)
 }
-
-clientConformance('over HTTPS', async () => {
-  const own = await startServerProcess()
-  return { client: await own.client(), cleanUp: () => own.cleanUp() }
-})
 
 const RBAC = 'rbac.authorization.k8s.io'
 function pod(name: string, nodeName: string, spec: Partial<Pod['spec']> = {}): Pod {

@@ -229,7 +229,8 @@ test('every WebSocket protocol that clients speak', async () => {
 
 test('upgrades that cannot be are refused with a reason', async () => {
   const tls = await server.identity('admin', 'system:masters')
-  const upgrade = (query: string, headers: Record<string, string | string[]>) => new Promise<{ status: number | undefined; headers: IncomingHttpHeaders; text: string }>((resolve, reject) => {
+  interface Refusal { status: number | undefined; headers: IncomingHttpHeaders; text: string }
+  const upgrade = (query: string, headers: Record<string, string | string[]>) => new Promise<Refusal>((resolve, reject) => {
     const asked = request(`${server.url}/api/v1/namespaces/default/pods/p/exec?${query}`, { method: 'POST', ...tls, agent: false, headers: { connection: 'Upgrade', ...headers } }, (res) => {
       let text = ''
       res.setEncoding('utf8').on('data', (part: string) => { text += part }).on('end', () => resolve({ status: res.statusCode, headers: res.headers, text }))
