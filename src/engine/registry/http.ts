@@ -99,14 +99,18 @@ function reason(e: NodeJS.ErrnoException): string {
 /** The body, with a limit on silence that runs only while the reader waits for more. */
 export function guarded(body: Readable, stallMs: number, name: string): Readable {
   async function* read(): AsyncGenerator<Buffer> {
-    const timer = setTimeout(() => {
-      body.destroy(new EngineError('unavailable', `${name} sent nothing for ${Math.round(stallMs / 1000)} s`))
-    }, stallMs)
+    let timer: NodeJS.Timeout | undefined
+    const wait = (): void => {
+      timer = setTimeout(() => {
+        body.destroy(new EngineError('unavailable', `${name} sent nothing for ${Math.round(stallMs / 1000)} s`))
+      }, stallMs)
+    }
     try {
+      wait()
       for await (const chunk of body as AsyncIterable<Buffer>) {
         clearTimeout(timer)
         yield chunk
-        timer.refresh()
+        wait()
       }
     } catch (e) {
       if (e instanceof EngineError) throw e
