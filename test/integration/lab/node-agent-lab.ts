@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { RemoteClient } from '../../../src/client/client.ts'
-import { configMaps, events, nodes, pods, secrets, services } from '../../../src/core/kinds.ts'
+import { configMaps, endpointSlices, events, nodes, pods, secrets, services } from '../../../src/core/kinds.ts'
 import type { NodeStats } from '../../../src/core/node-api.ts'
 import type { Pod, PodSpec } from '../../../src/core/types/index.ts'
 import { renderContainerdConfig } from '../../../src/engine/containerd/index.ts'
@@ -97,7 +97,7 @@ test('a pod runs, tells its log, runs commands, and goes', async () => {
   const pod = await running('life')
   assert.match(pod.status!.podIP!, /^10\.42\.\d+\.\d+$/)
   assert.equal(pod.status!.conditions!.find(c => c.type === 'Ready')!.status, 'True')
-  await until('the log', async () => (await log('life')).includes('hello'))
+  await until('the log', async () => (await log('life')).includes('ndots'))
   assert.match(await log('life'), /search default\.svc\.cluster\.local svc\.cluster\.local cluster\.local/)
   assert.deepEqual(await exec('life', ['sh', '-c', 'echo $WHO; hostname; exit 3']), { code: 3, out: `${pod.status!.podIP}\nlife\n` })
   const input = await client.execStream({ namespace: 'default', pod: 'life', command: ['cat'], stdin: true })
@@ -156,7 +156,13 @@ test('probes and services: an HTTP server becomes ready, is found by name and ad
     name: 'main', command: ['sh', '-c', 'mkdir -p /www; echo served > /www/index.html; httpd -p 8080 -h /www; ' + loop],
     readinessProbe: probe, livenessProbe: { ...probe, initialDelaySeconds: 2 },
   }] }, { app: 'web' })
-  await wait('web', p => main(p)?.ready === true)
+  const ready = await wait('web', p => main(p)?.ready === true)
+  // The server under test runs no controllers: this is what the endpoints controller would write.
+  await client.create(endpointSlices, {
+    apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', addressType: 'IPv4',
+    metadata: { namespace: 'default', name: 'web-1', labels: { 'kubernetes.io/service-name': 'web' } },
+    ports: [{ name: 'http', port: 8080, protocol: 'TCP' }], endpoints: [{ addresses: [ready.status!.podIP!], conditions: { ready: true } }],
+  })
   await run('user', { containers: [{ name: 'main', command: ['sh', '-c', loop] }] })
   await running('user')
   const { clusterIP } = (await client.get(services, { namespace: 'default', name: 'web' })).spec
@@ -209,6 +215,7 @@ test('server gone: a container is restarted, also by an agent that started meanw
 
 test('speed: created to Running, alone and thirty together; the idle agent', async () => {
   const spec = { containers: [{ name: 'main', command: ['sleep', '1000'] }], terminationGracePeriodSeconds: 0 }
+  const idleMb = memoryMb(agent.pid!)
   const one: number[] = []
   for (let i = 0; i < 5; i++) one.push(await timed([`one${i}`], spec))
   const thirty = await timed(Array.from({ length: 30 }, (_, i) => `many${i}`), spec)
@@ -216,9 +223,9 @@ test('speed: created to Running, alone and thirty together; the idle agent', asy
   const cpu = ticks(agent.pid!)
   await delay(3000)
   const percent = (ticks(agent.pid!) - cpu) / 3
-  const rss = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${agent.pid}/status`, 'utf8'))![1]) / 1024
+  const rss = memoryMb(agent.pid!)
   one.sort((a, b) => a - b)
-  console.log(`measured: created to Running ${one[2]} ms (median of ${one.join(', ')}); 30 pods ${thirty} ms; agent with 35 pods ${percent.toFixed(1)} % CPU, ${rss.toFixed(0)} MB`)
+  console.log(`measured: created to Running ${one[2]} ms (median of ${one.join(', ')}); 30 pods ${thirty} ms; agent with 35 pods ${percent.toFixed(1)} % CPU, ${rss} MB (${idleMb} MB before)`)
   const all = (await client.list(pods, { namespace: 'default' })).items.map(p => p.metadata.name)
   await Promise.all(all.map(name => client.delete(pods, { namespace: 'default', name })))
   await until('an empty node', async () => (await client.list(pods, { namespace: 'default' })).items.length === 0, 30_000)
@@ -309,6 +316,10 @@ function pidsOf(uid: string): number[] {
 function ticks(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
   return Number(fields[11]) + Number(fields[12])
+}
+
+function memoryMb(pid: number): number {
+  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024)
 }
 
 function removeCgroups(): void {
