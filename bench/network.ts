@@ -1,6 +1,6 @@
 /**
- * Network figures, each as a ratio to something made by hand in the same run: `node bench/network.ts` (root). Machines are namespaces;
- * needs iperf3. Prints one JSON line a row.
+ * Network figures, each as a ratio to something made by hand in the same run: `node bench/network.ts` (root). Machines are
+ * namespaces; needs iperf3. Prints one JSON line a row.
  */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import type { Sandbox, ServicePortRule } from '../src/network/network.ts'
@@ -23,7 +23,10 @@ async function iperf(serverPath: string, clientPath: string, host: string): Prom
   return result.end.sum_received.bits_per_second / 1e9
 }
 
-/** What an engineer would type: on each machine a VXLAN device in a bridge, and a pod's namespace with a veth in it; one layer-2 segment. */
+/**
+ * What an engineer would type: on each machine a VXLAN device in a bridge, and a pod's namespace with a veth in it; one layer-2
+ * segment.
+ */
 async function handMade(lab: Lab): Promise<{ names: string[]; paths: string[]; addresses: string[] }> {
   const names = lab.machines.map((machine) => `glb-${process.pid}-${machine.number}`)
   await ip(names.map((name) => `netns add ${name}`))

@@ -1,4 +1,6 @@
-/** The network of one machine: puts the parts that program the kernel, and the DNS server, behind the interface of `network.ts`. */
+/**
+ * The network of one machine: puts the parts that program the kernel, and the DNS server, behind the interface of `network.ts`.
+ */
 import { mkdir, rmdir } from 'node:fs/promises'
 import { Addresses } from './addresses.ts'
 import { DnsServer } from './dns/server.ts'
@@ -43,8 +45,9 @@ interface Settings {
 }
 
 /**
- * Makes this machine a member of the overlay, or takes over what a former process left: its sandboxes, and rules that go on working
- * until `setPeers` and `setServices` say otherwise. Needs root. Rejects with a NetworkError that names what the machine refused.
+ * Makes this machine a member of the overlay, or takes over what a former process left: its sandboxes, and rules that go on
+ * working until `setPeers` and `setServices` say otherwise. Needs root. Rejects with a NetworkError that names what the machine
+ * refused.
  */
 export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const settings = await settle(options)
@@ -108,7 +111,8 @@ async function settle(options: NetworkOptions): Promise<Settings> {
 /** The base rules and published ports in one transaction; elements of services and peers stay as they are. */
 async function loadBase(settings: Settings, nft: NftTransactions, published: Elements): Promise<void> {
   const { names, options } = settings
-  const base = baseRuleset({ ...settings, podCIDR: options.podCIDR, clusterCIDR: options.clusterCIDR, serviceCIDR: options.serviceCIDR })
+  const { podCIDR, clusterCIDR, serviceCIDR } = options
+  const base = baseRuleset({ ...settings, podCIDR, clusterCIDR, serviceCIDR })
   const commands = [base, ...elementReplacement(names.table, hostPortCollections, published, hostPortKind)]
   try {
     await nft.apply(commands)
@@ -237,7 +241,7 @@ class KernelNetwork implements Network {
     hostPorts.reserve(id, ports)
     let namespace: Namespace | undefined
     try {
-      await Promise.all(ports.map(checkNoListener))
+      await Promise.all(ports.map((port) => checkNoListener(besideDns(port, settings.options.address))))
       namespace = await (offset === undefined ? pool.take() : pool.takeAt(offset))
       const sandbox = sandboxOf(id, namespace, settings.gateway, ports)
       // The record first: should the process die now, the next one publishes the ports or is told to delete.
@@ -293,11 +297,20 @@ class KernelNetwork implements Network {
   }
 }
 
+/** This process listens on port 53 itself, on the gateway address only: what counts there is the machine's own address. */
+function besideDns(port: PortMapping, address: string): PortMapping {
+  const anywhere = port.hostIP === undefined || port.hostIP === '0.0.0.0'
+  return anywhere && port.hostPort === 53 ? { ...port, hostIP: address } : port
+}
+
 function flowTo(hostIP: string | undefined, port: number): StaleFlow {
   return { port, ...(hostIP === undefined || hostIP === '0.0.0.0' ? {} : { address: hostIP }) }
 }
 
-/** Asking again for a sandbox that exists is how a caller that was killed goes on; asking for another one by its name is a mistake. */
+/**
+ * Asking again for a sandbox that exists is how a caller that was killed goes on; asking for another one by its name is a
+ * mistake.
+ */
 function sameRequest(sandbox: Sandbox, { ip, ports = [] }: { ip?: string; ports?: PortMapping[] }): Sandbox {
   const key = (mappings: PortMapping[]): string => JSON.stringify(mappings.map(({ hostIP, hostPort, containerPort, protocol }) => (
     [hostIP ?? '', hostPort, containerPort, protocol])))

@@ -53,9 +53,15 @@ export class NamespacePool {
 
   /** One with a certain address: out of the pool if it is there, else made for it. `conflict` if a sandbox has the address. */
   async takeAt(offset: number): Promise<Namespace> {
-    const index = this.#ready.findIndex((namespace) => namespace.offset === offset)
-    if (index >= 0) return this.#ready.splice(index, 1)[0]!
-    if (!this.#addresses.claim(offset)) throw new NetworkError('conflict', 'the address is in use or cannot be assigned')
+    for (;;) {
+      const index = this.#ready.findIndex((namespace) => namespace.offset === offset)
+      if (index >= 0) return this.#ready.splice(index, 1)[0]!
+      if (this.#addresses.claim(offset)) break
+      // It may be on its way into the pool.
+      const [helper] = this.#helpers
+      if (helper === undefined) throw new NetworkError('conflict', 'the address is in use or cannot be assigned')
+      await helper
+    }
     try {
       const [namespace] = await makeNamespaces(this.#context, [offset])
       return namespace!

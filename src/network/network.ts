@@ -81,7 +81,10 @@ export interface Network {
   readonly gateway: string
   /** Address of the DNS server to put into containers' resolv.conf. */
   readonly dnsAddress: string
-  /** Takes a ready namespace from the pool, gives it an address (`ip` if asked and free) and publishes `ports`. `conflict` if a host port is taken. */
+  /**
+   * Takes a ready namespace from the pool, gives it an address (`ip` if asked and free) and publishes `ports`. `conflict` if a
+   * host port is taken.
+   */
   createSandbox(id: string, options?: { ip?: string; ports?: PortMapping[]; hostname?: string }): Promise<Sandbox>
   /** Resolves also if it is gone. */
   deleteSandbox(id: string): Promise<void>

@@ -49,7 +49,8 @@ export class SandboxRecords {
 /** Ids become file names. */
 export function checkSandboxId(id: string): void {
   if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$/.test(id)) {
-    throw new NetworkError('invalid', `sandbox id "${id.slice(0, 80)}" must be letters, digits, "_", "." and "-", at most 200, not starting with a sign`)
+    const rule = 'must be letters, digits, "_", "." and "-", at most 200, not starting with a sign'
+    throw new NetworkError('invalid', `sandbox id "${id.slice(0, 80)}" ${rule}`)
   }
 }
 

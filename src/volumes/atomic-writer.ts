@@ -1,6 +1,6 @@
 /**
- * A directory whose files change all at once, in the layout that Kubernetes' users rely on: `NAME` links to `..data/NAME`, `..data` links to
- * a directory of one version, and a rename of `..data` is the change.
+ * A directory whose files change all at once, in the layout that Kubernetes' users rely on: `NAME` links to `..data/NAME`,
+ * `..data` links to a directory of one version, and a rename of `..data` is the change.
  */
 import { chmod, chown, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'

@@ -24,12 +24,18 @@ export type VolumeSource =
   | { type: 'content'; files: ContentFile[]; defaultMode?: number; memory?: boolean }
 
 export interface MountOptions {
-  /** Group that owns the volume (not for hostPath): gid on every entry, set-gid on directories, group gets what the owner may read or write. */
+  /**
+   * Group that owns the volume (not for hostPath): gid on every entry, set-gid on directories, group gets what the owner may read
+   * or write.
+   */
   fsGroup?: number
 }
 
 export class VolumeError extends Error {
-  /** `invalid`: the request is wrong. `check`: a hostPath is not what its type says. `missing`: no such volume. `failed`: the machine refused. */
+  /**
+   * `invalid`: the request is wrong. `check`: a hostPath is not what its type says. `missing`: no such volume. `failed`: the
+   * machine refused.
+   */
   readonly code: 'invalid' | 'check' | 'missing' | 'failed'
   constructor(code: VolumeError['code'], message: string) {
     super(message)
@@ -39,7 +45,10 @@ export class VolumeError extends Error {
 }
 
 export interface Volumes {
-  /** Makes the volume, or finds it as it is, and answers its path on the host. Content of an existing `content` volume is brought up to date. */
+  /**
+   * Makes the volume, or finds it as it is, and answers its path on the host. Content of an existing `content` volume is brought
+   * up to date.
+   */
   mount(podUid: string, name: string, source: VolumeSource, options?: MountOptions): Promise<string>
   /**
    * Swaps a `content` volume's files atomically: a reader sees all old or all new files. False if nothing differed.

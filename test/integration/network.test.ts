@@ -233,6 +233,15 @@ describe('published ports', () => {
     assert.match((await talk(one.netns, '127.0.0.1', 18080, 1, 'udp'))[0]!, /^near /)
   })
 
+  test('port 53 can be published beside the DNS server', async () => {
+    const ports = [{ hostPort: 53, containerPort: 5300, protocol: 'tcp' as const }]
+    const dns = await one.sandbox('dns', { ports })
+    await serve(dns.netnsPath, 'published-dns', 5300)
+    assert.match((await talk(lab.outside, one.address, 53))[0]!, /^published-dns /)
+    assert.deepEqual(await talk(client.netnsPath, '10.142.1.1', 53), ['ETIMEDOUT'], 'an open connection that waits for a question')
+    await one.ask({ do: 'deleteSandbox', id: 'dns' })
+  })
+
   test('belong to one sandbox, whole sets or nothing', async () => {
     const conflict = (text: RegExp) => (error: Error & { code?: string }): boolean => error.code === 'conflict' && text.test(error.message)
     const port = (hostPort: number, hostIP?: string) => ({ hostPort, containerPort: 80, protocol: 'tcp' as const, hostIP })
@@ -333,6 +342,13 @@ describe('kill -9', () => {
     }
     assert.deepEqual(await talk(client.netnsPath, far.ip, 8080), [`far ${client.ip}`])
     await one.ask({ do: 'setPeers', peers: [one.peer, two.peer] })
+  })
+
+  test('a peer that moved is followed', async () => {
+    await one.ask({ do: 'setPeers', peers: [one.peer, { ...two.peer, address: '172.31.99.77' }] })
+    assert.match((await inside(one.netns, 'bridge', 'fdb', 'show', 'dev', 'gvx-lab')).output, /^0e:58:0a:8e:02:00 dst 172\.31\.99\.77 [^\n]*\n$/)
+    await one.ask({ do: 'setPeers', peers: [one.peer, two.peer] })
+    assert.deepEqual(await talk(client.netnsPath, far.ip, 8080), [`far ${client.ip}`])
   })
 
   test('peers that went meanwhile are forgotten', async () => {

@@ -70,8 +70,8 @@ function isLoopback(address: string): boolean {
 }
 
 /**
- * A loopback resolver of the machine cannot be reached from another network namespace, where the same file is often seen; only sockets of
- * this namespace are listed here.
+ * A loopback resolver of the machine cannot be reached from another network namespace, where the same file is often seen; only
+ * sockets of this namespace are listed here.
  */
 async function hasUdpListener({ address, port }: Upstream): Promise<boolean> {
   if (isIPv6(address)) return false

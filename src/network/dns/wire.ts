@@ -1,6 +1,6 @@
 /**
- * DNS messages (RFC 1035, EDNS of RFC 6891), as much as a server of local names and a forwarder need. Works on the bytes: a question is copied
- * into its answer and a forwarded answer is patched, neither is decoded and encoded again.
+ * DNS messages (RFC 1035, EDNS of RFC 6891), as much as a server of local names and a forwarder need. Works on the bytes: a
+ * question is copied into its answer and a forwarded answer is patched, neither is decoded and encoded again.
  */
 
 export const Type = { A: 1, NS: 2, CNAME: 5, SOA: 6, PTR: 12, TXT: 16, AAAA: 28, SRV: 33, OPT: 41, ANY: 255 } as const

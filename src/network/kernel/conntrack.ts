@@ -1,6 +1,6 @@
 /**
- * Makes the kernel forget UDP flows whose translation no longer holds: a client that keeps sending would go on to the endpoint that
- * is gone for as long as it sends. (TCP needs no such help: the old endpoint is gone and the connection breaks.)
+ * Makes the kernel forget UDP flows whose translation no longer holds: a client that keeps sending would go on to the endpoint
+ * that is gone for as long as it sends. (TCP needs no such help: the old endpoint is gone and the connection breaks.)
  */
 import { runAny } from '../run.ts'
 
@@ -12,7 +12,10 @@ const maxAtOnce = 4
 
 let missing = false
 
-/** Needs `conntrack` (package of the same name); without it flows are left to their 30 to 120 s timeout. Answers whether it was there. */
+/**
+ * Needs `conntrack` (package of the same name); without it flows are left to their 30 to 120 s timeout. Answers whether it was
+ * there.
+ */
 export async function forgetUdpFlows(flows: StaleFlow[]): Promise<boolean> {
   const calls = new Map(flows.map((flow) => [JSON.stringify(argumentsOf(flow)), argumentsOf(flow)]))
   const queue = [...calls.values()]

@@ -56,14 +56,14 @@ export async function ensureLinks(plan: LinkPlan): Promise<void> {
     `link set dev ${vxlan} mtu ${plan.mtu} addrgenmode none up`,
     `addr replace ${plan.gateway}/${plan.range.prefix} dev ${bridge}`,
     `addr replace ${formatIPv4(plan.range.base)}/32 dev ${vxlan}`,
-    // Programs on the machine itself need a route to service addresses before the rules can translate them; the source address lets
-    // answers come back from other machines' pods.
+    // Programs on the machine itself need a route to service addresses before the rules can translate them; the source address
+    // lets answers come back from other machines' pods.
     `route replace ${plan.serviceCIDR} dev ${bridge} src ${plan.gateway}`,
   )
   await run('ip', ['-batch', '-'], { input: batch.join('\n') + '\n' })
   await setSysctl('net/ipv4/ip_forward', '1')
-  // Pods reach each other through the gateway on purpose; and a redirect would use up the client's share of ICMP errors, so that a refused
-  // datagram went unanswered. An interface sends none only if `all` says so too; others go on by their own setting.
+  // Pods reach each other through the gateway on purpose; and a redirect would use up the client's share of ICMP errors, so that
+  // a refused datagram went unanswered. An interface sends none only if `all` says so too; others go on by their own setting.
   for (const device of ['all', bridge]) await setSysctl(`net/ipv4/conf/${device}/send_redirects`, '0')
   for (const device of [bridge, vxlan]) {
     // 127.0.0.1:PORT of a published port is translated to a pod; the rules drop loopback addresses that come from outside.

@@ -1,7 +1,7 @@
 /**
- * Makes, finds and removes pods' network namespaces: a file bound to the namespace, `eth0` inside with its address and routes, and the
- * other end of the pair in this machine's bridge. Pods have a /32 address and reach everything through the gateway, so that every packet
- * passes this machine's IP rules (services, policy) whether or not bridges are filtered (`br_netfilter`).
+ * Makes, finds and removes pods' network namespaces: a file bound to the namespace, `eth0` inside with its address and routes,
+ * and the other end of the pair in this machine's bridge. Pods have a /32 address and reach everything through the gateway, so
+ * that every packet passes this machine's IP rules (services, policy) whether or not bridges are filtered (`br_netfilter`).
  */
 import { readFile, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -32,9 +32,9 @@ export function namespaceAt(context: NamespaceContext, offset: number): Namespac
   return { offset, ip, path: join(context.runDir, `pod-${ip}`), veth: context.names.veth(offset) }
 }
 
-// One process for a whole batch: each `unshare` becomes the `ip` that configures the new namespace from within. The host
-// ends come last, so an end that is up says that its namespace is complete, wherever a kill struck. No IPv6 addresses of the kernel's own
-// making: their upkeep would go to every pod, from every pod.
+// One process for a whole batch: each `unshare` becomes the `ip` that configures the new namespace from within. The host ends
+// come last, so an end that is up says that its namespace is complete, wherever a kill struck. No IPv6 addresses of the kernel's
+// own making: their upkeep would go to every pod, from every pod.
 const makeScript = `
 host=$1 bridge=$2 gateway=$3 mtu=$4
 shift 4
@@ -65,7 +65,8 @@ export async function makeNamespaces(context: NamespaceContext, offsets: number[
   const made = offsets.map((offset) => namespaceAt(context, offset))
   const args = made.flatMap(({ path, veth, ip, offset }) => [path, veth, macOf('pod', context.range.base + offset), ip])
   try {
-    await run('sh', ['-c', makeScript, 'make-namespaces', String(process.pid), context.names.bridge, context.gateway, String(context.mtu), ...args])
+    const { names: { bridge }, gateway, mtu } = context
+    await run('sh', ['-c', makeScript, 'make-namespaces', String(process.pid), bridge, gateway, String(mtu), ...args])
   } catch (error) {
     await removeNamespaces(made)
     throw error

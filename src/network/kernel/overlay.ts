@@ -34,7 +34,10 @@ export function peerTable(peers: Peer[], context: OverlayContext): PeerTable {
   return table
 }
 
-/** Lines for `bridge -batch` and `ip -batch` that lead from one table to another. Forwarding entries come before the routes that use them. */
+/**
+ * Lines for `bridge -batch` and `ip -batch` that lead from one table to another. Forwarding entries come before the routes that
+ * use them.
+ */
 export function overlayChanges(from: PeerTable, to: PeerTable, context: OverlayContext): { bridge: string[]; ip: string[] } {
   const bridge: string[] = []
   const ip: string[] = []

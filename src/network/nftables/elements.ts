@@ -34,7 +34,9 @@ export function elementChanges(table: string, from: Elements, to: Elements): str
 }
 
 /** Replaces whatever the collections hold. */
-export function elementReplacement(table: string, collections: readonly string[], to: Elements, kindOf: (name: string) => 'set' | 'map'): string[] {
+export function elementReplacement(
+  table: string, collections: readonly string[], to: Elements, kindOf: (name: string) => 'set' | 'map',
+): string[] {
   return [
     ...collections.map((name) => `flush ${kindOf(name)} ip ${table} ${name}`),
     ...elementChanges(table, new Map(), to),

@@ -1,22 +1,25 @@
 /**
- * The one nftables table of an instance. Services live in maps, never in rules: a packet that opens a connection costs one look-up for
- * the service and one for the endpoint, however many of either there are, and a change of a service is a change of elements.
+ * The one nftables table of an instance. Services live in maps, never in rules: a packet that opens a connection costs one
+ * look-up for the service and one for the endpoint, however many of either there are, and a change of a service is a change of
+ * elements.
  *
  *   services     address . protocol . port            → which `pick-N` chain (N = number of endpoints) answers
  *   backends     address . protocol . port . 0..N-1   → endpoint
  *
- * A service with affinity goes through `stick-N-SECONDS` instead: `picks` turns the random number into a slot, which `affinity` remembers
- * for the client and `slots` turns into the endpoint. An endpoint that is gone has no slot any more, so its clients are given another one.
- * Node ports have the same maps without the address.
+ * A service with affinity goes through `stick-N-SECONDS` instead: `picks` turns the random number into a slot, which `affinity`
+ * remembers for the client and `slots` turns into the endpoint. An endpoint that is gone has no slot any more, so its clients are
+ * given another one. Node ports have the same maps without the address.
  *
- * Random numbers and slots pass from one look-up to the next in the packet's mark, which is cleared right afterwards. (nft 1.0.6 takes
- * `numgen` within a key too, but only for sets declared by `typeof`, and forgets such a set's port type when it reads it back.)
+ * Random numbers and slots pass from one look-up to the next in the packet's mark, which is cleared right afterwards. (nft 1.0.6
+ * takes `numgen` within a key too, but only for sets declared by `typeof`, and forgets such a set's port type when it reads it
+ * back.)
  */
 import type { Names } from '../names.ts'
 
 export interface RulesetPlan {
   names: Names
   podCIDR: string
+  gateway: string
   clusterCIDR: string
   serviceCIDR: string
   vxlanId: number
@@ -82,6 +85,8 @@ export function baseRuleset(plan: RulesetPlan): string {
       'fib daddr type local goto published',
     ],
     published: [
+      // A published port 53 must not take the DNS server's queries.
+      `ip daddr ${plan.gateway} th dport 53 return`,
       'dnat ip to ip daddr . ip protocol . th dport map @host-ports-at',
       'dnat ip to ip protocol . th dport map @host-ports',
       'ip protocol . th dport vmap @node-services',
@@ -107,7 +112,8 @@ export function baseRuleset(plan: RulesetPlan): string {
     ],
     input: [
       'type filter hook input priority filter; policy accept;',
-      // Only peers may put packets into the overlay. The bits at 96 are the VXLAN header's network id: another instance may share the port.
+      // Only peers may put packets into the overlay. The bits at 96 are the VXLAN header's network id: another instance may share
+      // the port.
       `udp dport ${plan.vxlanPort} @th,96,24 ${plan.vxlanId} ip saddr != @peers drop`,
       'ip daddr . ip protocol . th dport @refused goto refuse',
       'ip protocol . th dport @node-refused fib daddr type local goto refuse',

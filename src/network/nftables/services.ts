@@ -22,7 +22,9 @@ export interface ServicePlan {
   problems: string[]
 }
 
-/** A rule that is wrong or collides with one before it (in order of names) becomes a problem; the others are planned all the same. */
+/**
+ * A rule that is wrong or collides with one before it (in order of names) becomes a problem; the others are planned all the same.
+ */
 export function planServices(rules: ServicePortRule[], ranges: { cluster: Cidr; pods: Cidr }): ServicePlan {
   const plan: ServicePlan = { elements: new Map(), chains: new Map(), udp: new Set(), problems: [] }
   const owners = new Map<string, string>()
@@ -77,7 +79,10 @@ function planEntry(plan: ServicePlan, family: Family, key: string, endpoints: En
   })
 }
 
-/** A function of the endpoint alone (but for rare collisions), so that clients stay with it across restarts and other endpoints' changes. */
+/**
+ * A function of the endpoint alone (but for rare collisions), so that clients stay with it across restarts and other endpoints'
+ * changes.
+ */
 function freeSlot(ip: string, port: number, taken: Set<number>): number {
   let hash = 0x811c9dc5
   for (const char of `${ip}:${port}`) hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193)

@@ -1,4 +1,7 @@
-/** Sends commands to nftables: each change is atomic, and changes that arrive while one is under way go together in one `nft -f -`. */
+/**
+ * Sends commands to nftables: each change is atomic, and changes that arrive while one is under way go together in one `nft -f
+ * -`.
+ */
 import { run } from '../run.ts'
 
 interface Pending {

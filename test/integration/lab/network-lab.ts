@@ -1,6 +1,9 @@
-/** Machines for network tests: namespaces joined by a bridge in a namespace of its own; nothing touches the real machine's network. */
+/**
+ * Machines for network tests: namespaces joined by a bridge in a namespace of its own; nothing touches the real machine's
+ * network.
+ */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -171,8 +174,18 @@ export interface Lab {
   remove(): Promise<void>
 }
 
-/** `name` keeps laboratories that run at the same time apart; at most 5 characters. */
+/** Namespaces of laboratories whose process was killed. */
+async function removeRemains(): Promise<void> {
+  const { stdout } = await exec('ip', ['netns', 'list'])
+  for (const [, netns, pid] of stdout.matchAll(/^(gl-[a-z]+(\d+)-\w+)/gm)) {
+    const alive = await stat(`/proc/${pid}`).then(() => true, () => false)
+    if (!alive) await exec('ip', ['netns', 'del', netns!]).catch(() => undefined)
+  }
+}
+
+/** `name` keeps laboratories that run at the same time apart; at most 5 letters. */
 export async function makeLab(name: string, count: number, overrides: Partial<NetworkOptions> = {}): Promise<Lab> {
+  await removeRemains()
   const directory = await mkdtemp(join(tmpdir(), `gantry-${name}-`))
   const suffix = `${name}${process.pid}`
   const outside = `gl-${suffix}-out`

@@ -3,7 +3,12 @@ import { createInterface } from 'node:readline'
 import type { DnsRecords, Network, NetworkOptions, Peer, PortMapping, ServicePortRule } from '../../../src/network/network.ts'
 import { openNetwork } from '../../../src/network/index.ts'
 
-export interface DnsEntries { a?: [string, string[]][]; srv?: [string, { port: number; target: string }[]][]; cname?: [string, string][]; ptr?: [string, string][] }
+export interface DnsEntries {
+  a?: [string, string[]][]
+  srv?: [string, { port: number; target: string }[]][]
+  cname?: [string, string][]
+  ptr?: [string, string][]
+}
 
 export type Request =
   | { do: 'open'; options: NetworkOptions }
