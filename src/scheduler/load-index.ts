@@ -6,6 +6,8 @@ const BUCKETS = 1024
 
 export class LoadIndex<N extends { bucket: number; slot: number }> {
   readonly #buckets: N[][] = Array.from({ length: BUCKETS }, () => [])
+  /** One bit a bucket: whether it holds nodes. Most are empty, and need not be looked at. */
+  readonly #occupied = new Int32Array(BUCKETS / 32)
   #turn = 0
 
   /** `load` is a fraction; below 0 and above 1 count as these. */
@@ -17,6 +19,7 @@ export class LoadIndex<N extends { bucket: number; slot: number }> {
     node.bucket = bucket
     node.slot = list.length
     list.push(node)
+    this.#occupied[bucket >> 5]! |= 1 << (bucket & 31)
   }
 
   remove(node: N): void {
@@ -27,6 +30,7 @@ export class LoadIndex<N extends { bucket: number; slot: number }> {
       list[node.slot] = last
       last.slot = node.slot
     }
+    if (list.length === 0) this.#occupied[node.bucket >> 5]! &= ~(1 << (node.bucket & 31))
     node.bucket = -1
     node.slot = -1
   }
@@ -34,15 +38,24 @@ export class LoadIndex<N extends { bucket: number; slot: number }> {
   /** Visits nodes until `visit` returns false. Nodes of one bucket begin at another place each time, so that equals take turns. */
   walk(from: 'emptiest' | 'fullest', visit: (node: N) => boolean): void {
     const turn = this.#turn++
-    for (let i = 0; i < BUCKETS; i++) {
-      const list = this.#buckets[from === 'emptiest' ? i : BUCKETS - 1 - i]!
-      const n = list.length
-      if (n === 0) continue
-      let at = turn % n
-      for (let k = 0; k < n; k++) {
-        if (!visit(list[at]!)) return
-        if (++at === n) at = 0
+    const words = this.#occupied.length
+    for (let i = 0; i < words; i++) {
+      const word = from === 'emptiest' ? i : words - 1 - i
+      for (let bits = this.#occupied[word]!; bits !== 0;) {
+        const bit = 31 - Math.clz32(from === 'emptiest' ? bits & -bits : bits)
+        bits &= ~(1 << bit)
+        if (!this.#visitBucket(this.#buckets[word * 32 + bit]!, turn, visit)) return
       }
     }
+  }
+
+  #visitBucket(list: N[], turn: number, visit: (node: N) => boolean): boolean {
+    const n = list.length
+    let at = turn % n
+    for (let k = 0; k < n; k++) {
+      if (!visit(list[at]!)) return false
+      if (++at === n) at = 0
+    }
+    return true
   }
 }

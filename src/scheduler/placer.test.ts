@@ -134,7 +134,10 @@ test('the snapshot keeps its counts through any order of changes', () => {
     if (dice < 2) w.snapshot.setNode(node(`n${random(8)}`, { labels: { zone: `z${random(3)}` } }))
     else if (dice === 2) w.snapshot.removeNode(`n${random(8)}`)
     else if (dice < 7) {
-      const p = pod({ labels: { app: String(random(3)) }, owner: `o${random(3)}`, ...(random(3) === 0 && { affinity: anti }), ...(random(3) === 0 && { hostPort: 1 + random(5) }) })
+      const p = pod({
+        labels: { app: String(random(3)) }, owner: `o${random(3)}`,
+        ...(random(3) === 0 && { affinity: anti }), ...(random(3) === 0 && { hostPort: 1 + random(5) }),
+      })
       live.push(p)
       here.set(p.metadata.uid!, `n${random(8)}`)
       w.snapshot.setPod(p, here.get(p.metadata.uid!)!)

@@ -54,7 +54,10 @@ export class DeploymentLoop implements Running {
         watch(context.informers.of(deployments)),
         watch(context.informers.of(replicaSets), (rs, old) => this.#ownersOf(rs, old)),
         // Recreate waits for the last old Pod; no other strategy looks at Pods.
-        watch(context.informers.of(pods), (pod, old, type) => type === 'DELETED' || old !== undefined && isFinished(pod) && !isFinished(old) ? this.#ownerOfPod(pod) : []),
+        watch(context.informers.of(pods), (pod, old, type) => {
+          const ended = type === 'DELETED' || old !== undefined && isFinished(pod) && !isFinished(old)
+          return ended ? this.#ownerOfPod(pod) : []
+        }),
       ],
       reconcile: (key) => this.#reconcile(key),
       workers: WORKERS,
@@ -231,7 +234,8 @@ export class DeploymentLoop implements Running {
   async #cleanUp({ d, fresh, old }: Pass): Promise<void> {
     const limit = d.spec.revisionHistoryLimit ?? 10
     if (fresh === undefined || d.status === undefined || !isComplete(d, d.status)) return
-    const empty = old.filter((rs) => replicasOf(rs) === 0 && (rs.status?.replicas ?? 0) === 0 && (rs.status?.observedGeneration ?? 0) >= (rs.metadata.generation ?? 0))
+    const isObserved = (rs: ReplicaSet) => (rs.status?.observedGeneration ?? 0) >= (rs.metadata.generation ?? 0)
+    const empty = old.filter((rs) => replicasOf(rs) === 0 && (rs.status?.replicas ?? 0) === 0 && isObserved(rs))
     const surplus = empty.sort((a, b) => revisionOf(a) - revisionOf(b)).slice(0, Math.max(0, empty.length - limit))
     await eachLimited(surplus, 4, async (rs) => {
       await this.#context.client.delete(replicaSets, rs.metadata, { preconditions: { uid: rs.metadata.uid! }, propagationPolicy: 'Background' })

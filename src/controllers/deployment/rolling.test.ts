@@ -41,13 +41,16 @@ test('a rollout under random events keeps its bounds at every step and ends', ()
 })
 
 test('old Pods that do not work are given up first, and cost no availability', () => {
-  const plan = rollingStep({ replicas: 10, maxSurge: 2, maxUnavailable: 0 }, { replicas: 0, available: 0 }, [{ replicas: 4, available: 0 }, { replicas: 8, available: 8 }])
+  const old = [{ replicas: 4, available: 0 }, { replicas: 8, available: 8 }]
+  const plan = rollingStep({ replicas: 10, maxSurge: 2, maxUnavailable: 0 }, { replicas: 0, available: 0 }, old)
   assert.deepEqual(plan, { fresh: 0, old: [2, 8] })
 })
 
 test('scaling in the middle of a rollout shares the change in proportion', () => {
+  const set = (replicas: number, maxReplicas: number) => ({ replicas, maxReplicas })
   // Kubernetes' documented example: 10 replicas, surge 3, unavailable 2, scaled to 15 while 8 + 5 are there.
-  assert.deepEqual(proportionalStep({ replicas: 15, maxSurge: 3, maxUnavailable: 2 }, [{ replicas: 5, maxReplicas: 13 }, { replicas: 8, maxReplicas: 13 }]), [7, 11])
-  assert.deepEqual(proportionalStep({ replicas: 5, maxSurge: 0, maxUnavailable: 1 }, [{ replicas: 5, maxReplicas: 10 }, { replicas: 5, maxReplicas: 10 }]).reduce((a, b) => a + b), 5)
-  assert.deepEqual(proportionalStep({ replicas: 0, maxSurge: 2, maxUnavailable: 1 }, [{ replicas: 3, maxReplicas: 12 }, { replicas: 7, maxReplicas: 12 }]), [0, 0])
+  assert.deepEqual(proportionalStep({ replicas: 15, maxSurge: 3, maxUnavailable: 2 }, [set(5, 13), set(8, 13)]), [7, 11])
+  const halved = proportionalStep({ replicas: 5, maxSurge: 0, maxUnavailable: 1 }, [set(5, 10), set(5, 10)])
+  assert.equal(halved.reduce((a, b) => a + b), 5)
+  assert.deepEqual(proportionalStep({ replicas: 0, maxSurge: 2, maxUnavailable: 1 }, [set(3, 12), set(7, 12)]), [0, 0])
 })

@@ -186,7 +186,9 @@ function namespaceOf(context: Context): string | undefined {
   return n === null || n === '' ? 'default' : nameOf(n)
 }
 
-function authorize(host: ServerHost, context: Context, kind: Kind, verb: string, namespace: string | undefined, name: string | undefined, subresource?: string): void {
+function authorize(
+  host: ServerHost, context: Context, kind: Kind, verb: string, namespace: string | undefined, name: string | undefined, subresource?: string,
+): void {
   const decision = host.authorize(context.user, {
     verb, group: kind.group, version: kind.version, resource: kind.plural, ...(subresource !== undefined && { subresource }),
     ...(namespace !== undefined && { namespace }), ...(name !== undefined && { name }),
