@@ -75,7 +75,9 @@ class Connection {
 }
 
 /** Runs `count` calls over all connections. */
-async function load(connections: Connection[], count: number, call: (c: Connection, i: number) => Promise<{ status: number }>, expected: number): Promise<{ perS: number; p50: number; p99: number }> {
+async function load(
+  connections: Connection[], count: number, call: (c: Connection, i: number) => Promise<{ status: number }>, expected: number,
+): Promise<{ perS: number; p50: number; p99: number }> {
   const times: number[] = []
   let next = 0
   const startMs = performance.now()

@@ -1,6 +1,7 @@
 /** The API as a client sees it: a whole server over TLS, without controllers. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
 import { connect } from 'node:http2'
 import { Agent, request } from 'node:https'
 import { join } from 'node:path'
@@ -8,7 +9,7 @@ import { createInterface } from 'node:readline'
 import { after, before, test } from 'node:test'
 import { encodingCount } from './cached.ts'
 import { startTestServer } from './testing/start.ts'
-import type { Answer, TestServer } from './testing/start.ts'
+import type { Answer, Anything, TestServer } from './testing/start.ts'
 
 const CM = '/api/v1/namespaces/default/configmaps'
 const merge = { 'Content-Type': 'application/merge-patch+json' }
@@ -23,13 +24,13 @@ function refused(a: Answer, code: number, reason: string, message: RegExp | stri
   else assert.match(a.body.message, message)
 }
 
-interface WatchEvent { type: string; object: any }
+interface WatchEvent { type: string; object: Anything }
 
 /** A watch whose events are taken one by one; `status` is that of the answer. */
-async function watch(path: string, headers: Record<string, string> = {}): Promise<{ status: number; next(): Promise<WatchEvent | undefined>; stop(): void; text(): Promise<string> }> {
+async function watch(path: string): Promise<{ status: number; next(): Promise<WatchEvent | undefined>; stop(): void; text(): Promise<string> }> {
   const agent = new Agent({ ...s.admin })
-  const res = await new Promise<import('node:http').IncomingMessage>((resolve, reject) => {
-    request({ host: '127.0.0.1', port: s.port, path, agent, headers }, resolve).on('error', reject).end()
+  const res = await new Promise<IncomingMessage>((resolve, reject) => {
+    request({ host: '127.0.0.1', port: s.port, path, agent }, resolve).on('error', reject).end()
   })
   const lines = createInterface(res)[Symbol.asyncIterator]()
   return {
@@ -159,7 +160,7 @@ test('a hundred writers of one object: each patch lands', async () => {
 test('lists: selectors, pages of one state, bytes made once', async () => {
   await Promise.all(Array.from({ length: 25 }, (_, i) => s.call('POST', CM, { metadata: { name: `l${String(i).padStart(2, '0')}`, labels: { half: String(i % 2) } } })))
   assert.equal((await s.call('GET', `${CM}?labelSelector=half%3D1`)).body.items.length, 12)
-  assert.deepEqual((await s.call('GET', `${CM}?fieldSelector=metadata.name%3Dl07`)).body.items.map((i: any) => i.metadata.name), ['l07'])
+  assert.deepEqual((await s.call('GET', `${CM}?fieldSelector=metadata.name%3Dl07`)).body.items.map((i: Anything) => i.metadata.name), ['l07'])
 
   const one = await s.call('GET', `${CM}?limit=10`)
   assert.equal(one.body.metadata.remainingItemCount, 15)
@@ -169,7 +170,7 @@ test('lists: selectors, pages of one state, bytes made once', async () => {
   const three = await s.call('GET', `${CM}?limit=10&continue=${two.body.metadata.continue}`)
   assert.equal(three.body.metadata.continue, undefined)
   assert.equal(three.body.metadata.resourceVersion, one.body.metadata.resourceVersion)
-  const names = [one, two, three].flatMap(a => a.body.items.map((i: any) => i.metadata.name as string))
+  const names = [one, two, three].flatMap(a => a.body.items.map((i: Anything) => i.metadata.name as string))
   assert.deepEqual(names, Array.from({ length: 25 }, (_, i) => `l${String(i).padStart(2, '0')}`))
   refused(await s.call('GET', `${CM}?limit=10&continue=xxx`), 400, 'BadRequest', 'continue key is not valid')
   const lost = Buffer.from(JSON.stringify({ v: 'meta.k8s.io/v1', rv: 1, start: 'default/l05' })).toString('base64url')
@@ -190,7 +191,7 @@ test('tables and bare metadata', async () => {
   await s.call('POST', CM, { metadata: { name: 't' }, data: { a: '1', b: '2' } })
   const table = await s.call('GET', CM, undefined, { Accept: 'application/json;as=Table;v=v1;g=meta.k8s.io,application/json' })
   assert.equal(table.body.kind, 'Table')
-  assert.deepEqual(table.body.columnDefinitions.map((c: any) => c.name), ['Name', 'Data', 'Age'])
+  assert.deepEqual(table.body.columnDefinitions.map((c: Anything) => c.name), ['Name', 'Data', 'Age'])
   assert.deepEqual(table.body.rows[0].cells.slice(0, 2), ['t', 2])
   assert.equal(table.body.rows[0].object.kind, 'PartialObjectMetadata')
   const partial = await s.call('GET', `${CM}/t`, undefined, { Accept: 'application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io' })
@@ -242,6 +243,27 @@ test('watch: state first, WatchList, from the future, timeout', async t => {
   const short = await watch(`${CM}?watch=1&timeoutSeconds=1&allowWatchBookmarks=1`)
   assert.equal((await short.next())!.type, 'BOOKMARK')
   assert.equal(await short.next(), undefined, 'the stream ended')
+})
+
+test('a watcher that does not read is cut off, and the others are not held up', async () => {
+  const agent = new Agent({ ...s.admin })
+  const res = await new Promise<IncomingMessage>((resolve, reject) => {
+    request({ host: '127.0.0.1', port: s.port, path: `${CM}?watch=1`, agent }, resolve).on('error', reject).end()
+  })
+  const cut = new Promise<Error>(resolve => res.on('error', resolve))
+  res.socket.pause()
+  await s.call('POST', CM, { metadata: { name: 'slow' } })
+  const open = async (): Promise<number> => Number(/apiserver_watches (\d+)/.exec((await s.call('GET', '/metrics')).text)![1])
+  assert.equal(await open(), 1)
+  for (let i = 0; i < 40 && await open() > 0; i++) {
+    assert.equal((await s.call('PATCH', `${CM}/slow`, { data: { x: String(i).padEnd(1 << 20, 'x') } }, merge)).status, 200)
+  }
+  assert.equal(await open(), 0)
+  res.resume()
+  res.socket.resume()
+  assert.match((await cut).message, /aborted/)
+  agent.destroy()
+  await s.call('DELETE', `${CM}/slow`)
 })
 
 test('status is its own; scale; finalizers hold an object; generation counts', async () => {

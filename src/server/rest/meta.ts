@@ -1,5 +1,6 @@
 /** What the server says about itself: discovery, OpenAPI, version, health. */
 import { createHash } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
 import { aggregatedDiscovery, apiGroup, apiGroupList, apiResourceList, apiVersions } from '../../core/discovery.ts'
 import { ApiError } from '../../core/errors.ts'
 import type { KindTable } from '../../core/kinds.ts'
@@ -100,7 +101,7 @@ export class Meta {
     const etag = `"${document.etag}"`
     const all = { ETag: etag, Vary: 'Accept', 'Cache-Control': 'public', ...headers }
     if (req.headers['if-none-match'] === etag) {
-      ;(res as import('node:http').ServerResponse).writeHead(304, all)
+      ;(res as ServerResponse).writeHead(304, all)
       res.end()
       return
     }
@@ -126,7 +127,7 @@ export class Meta {
     if (document === undefined) return false
     const hash = context.query.get('hash')
     if (hash !== null && hash !== document.etag) {
-      ;(res as import('node:http').ServerResponse).writeHead(301, { Location: `/openapi/v3/${name}?hash=${document.etag}`, Vary: 'Accept' })
+      ;(res as ServerResponse).writeHead(301, { Location: `/openapi/v3/${name}?hash=${document.etag}`, Vary: 'Accept' })
       res.end()
       return true
     }

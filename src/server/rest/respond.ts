@@ -1,4 +1,5 @@
 /** Writing answers. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { gzip } from 'node:zlib'
 import type { Duplex } from 'node:stream'
 import { ApiError } from '../../core/errors.ts'
@@ -19,7 +20,7 @@ export function acceptsGzip(req: Request): boolean {
 export function sendJson(res: Response, code: number, body: Buffer | string, headers?: Record<string, string | string[]>): void {
   const bytes = typeof body === 'string' ? Buffer.from(body) : body
   const all = { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private', ...headers, 'Content-Length': String(bytes.length) }
-  ;(res as import('node:http').ServerResponse).writeHead(code, all)
+  ;(res as ServerResponse).writeHead(code, all)
   res.end(bytes)
 }
 
@@ -62,7 +63,7 @@ export function sendError(res: Response, e: unknown, log: Logger): void {
 
 /** True for an HTTP/1 request whose body has not come whole. */
 function isUnfinished(res: Response): boolean {
-  const req = res.req as import('node:http').IncomingMessage | undefined
+  const req = res.req as IncomingMessage | undefined
   return req?.httpVersionMajor === 1 && !req.complete && (Number(req.headers['content-length'] ?? 0) > 0 || req.headers['transfer-encoding'] !== undefined)
 }
 

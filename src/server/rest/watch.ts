@@ -1,4 +1,5 @@
 /** Watches: a stream of JSON lines. An event's line is made once and shared by every watcher that sees it unchanged. */
+import type { ServerResponse } from 'node:http'
 import { ApiError, isReason } from '../../core/errors.ts'
 import type { Kind } from '../../core/kinds.ts'
 import type { Cache, CacheEvent } from '../cache.ts'
@@ -107,7 +108,7 @@ class Watcher {
       if (isReason(e, 'Expired')) this.#done = true
       throw e
     }
-    const res = this.#res as import('node:http').ServerResponse
+    const res = this.#res as ServerResponse
     res.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' })
     res.flushHeaders?.()
     if (revision === undefined) {
@@ -175,7 +176,7 @@ class Watcher {
 
   #write(bytes: Buffer): void {
     if (this.#done || bytes.length === 0) return
-    const res = this.#res as import('node:http').ServerResponse
+    const res = this.#res as ServerResponse
     res.write(bytes)
     if (res.writableLength > MAX_BEHIND_BYTES + this.#initialBytes) {
       this.stop()
