@@ -152,7 +152,12 @@ export class Transport {
   /** Ends a connection whose server no longer answers. */
   #watchOver(session: ClientHttp2Session): void {
     let answeredAt = Date.now()
+    let bytesRead = 0
     const timer = setInterval(() => {
+      // Behind a large answer that of a ping may be long in coming: whatever comes shows that the server lives.
+      const now = session.socket?.bytesRead ?? 0
+      if (now !== bytesRead) answeredAt = Date.now()
+      bytesRead = now
       if (Date.now() - answeredAt > PING_TIMEOUT_MS) return session.destroy(new Error('the server answers no more'))
       try {
         session.ping((e) => { if (e === null) answeredAt = Date.now() })

@@ -108,8 +108,12 @@ function serve(socket: Socket, options: TunnelOptions, signal: AbortSignal): Pro
     })
     session.setLocalWindowSize(SESSION_WINDOW_BYTES)
     const stop = () => session.destroy()
-    const watchdog = setTimeout(stop, SILENCE_MS)
-    session.on('ping', () => watchdog.refresh())
+    let bytesRead = 0
+    // Behind an upload the server's pings may be long in coming: whatever comes shows that it lives.
+    const watchdog = setInterval(() => {
+      if (socket.bytesRead === bytesRead) stop()
+      bytesRead = socket.bytesRead
+    }, SILENCE_MS)
     signal.addEventListener('abort', stop, { once: true })
     session.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
       // A peer that resets a stream is no failure of the agent's.
@@ -125,7 +129,7 @@ function serve(socket: Socket, options: TunnelOptions, signal: AbortSignal): Pro
     // 'close' follows, which is what ends the wait.
     session.on('error', () => {})
     session.once('close', () => {
-      clearTimeout(watchdog)
+      clearInterval(watchdog)
       signal.removeEventListener('abort', stop)
       socket.destroy()
       options.onState?.(false)
