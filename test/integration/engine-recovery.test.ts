@@ -1,9 +1,9 @@
 /** Containers through deaths: of the engine at any moment, of containerd, of the log daemon, of shims. Needs root. */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -105,6 +105,28 @@ it('goes on draining after the log daemon was killed', async () => {
   // The daemon's death may cost what was in its hands, not what came before or after.
   assert.ok(lines.length >= 395, `${lines.length} lines`)
   await m.engine.containers.remove('steady')
+})
+
+it('does not hold a container up when the disk is full, and says what was dropped', async () => {
+  const dir = m.engine.containers.logDir('full')
+  mkdirSync(dir, { recursive: true })
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', dir])
+  try {
+    await m.run('full', ['sh', '-c', 'seq 1 20000; while [ ! -e /go ]; do usleep 20000; done; echo later'])
+    const root = m.engine.containers.rootPath('full')
+    await until(() => readFileSync(join(dir, 'current')).length > 40_000, 'the disk to fill')
+    await sleep(300)
+    execFileSync('mount', ['-o', 'remount,size=8m', dir])
+    writeFileSync(join(root ?? '', 'go'), '')
+    assert.equal((await m.exited('full')).exitCode, 0)
+    const lines = (await m.text('full')).trim().split('\n')
+    const dropped = /^\[gantry: (\d+) log lines dropped: no space left on device\]$/.exec(lines.at(-2) ?? '')
+    assert.equal(lines.at(-1), 'later')
+    assert.equal(lines.length - 2 + Number(dropped?.[1]), 20_000, lines.at(-2) ?? '')
+  } finally {
+    execFileSync('umount', ['-l', dir])
+    await m.engine.containers.remove('full', true)
+  }
 })
 
 it('notices a killed shim', async () => {

@@ -55,6 +55,13 @@ const NETWORK_AND_IPC = list(`
   shmdt shmget shutdown socketcall socketpair
 `)
 
+/** What only these machines have. */
+const BY_MACHINE: Record<string, string[]> = {
+  aarch64: list('arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2'),
+  ppc64le: ['sync_file_range2', 'swapcontext'],
+  s390x: list('s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr'),
+}
+
 /** Calls the kernel lets through only with a capability: allowed with it. */
 const BY_CAPABILITY: Record<string, string[]> = {
   CAP_DAC_READ_SEARCH: ['open_by_handle_at'],
@@ -103,7 +110,7 @@ export function defaultSeccomp(capabilities: string[]): Seccomp {
 }
 
 function build(capabilities: Set<string>): Seccomp {
-  const allowed = new Set([...FILES, ...MEMORY, ...PROCESSES, ...EVENTS_AND_TIME, ...NETWORK_AND_IPC])
+  const allowed = new Set([...FILES, ...MEMORY, ...PROCESSES, ...EVENTS_AND_TIME, ...NETWORK_AND_IPC, ...BY_MACHINE[machine()] ?? []])
   for (const [capability, names] of Object.entries(BY_CAPABILITY)) {
     if (capabilities.has(capability)) for (const n of names) allowed.add(n)
   }

@@ -18,10 +18,12 @@ import type { EventHub } from './events.ts'
 import { execProcess, openStdin, OUTPUT_CAP_MS } from './exec.ts'
 import { startFailure, toEngineError } from './failures.ts'
 import { FifoPool } from './fifos.ts'
+import { followLog } from './follow.ts'
 import { LogClient } from './log-client.ts'
 import { readLogs } from './logs.ts'
-import type { Follow } from './logs.ts'
 import { endLostShims } from './lost-shims.ts'
+import { cgroupOf, checkId, commandOf, defaultsOf, emptyImage, logLimits, newEntry, toInfo } from './model.ts'
+import type { Entry } from './model.ts'
 import { mergeEnv, ociResources, ociSpec, process } from './oci-spec.ts'
 import { ExitWaiters } from './processes.ts'
 import { RecordStore } from './records.ts'
@@ -37,8 +39,6 @@ import type { ProcessUser } from './users.ts'
 /** On container records and snapshots: what carries it and has no record of ours is removed. */
 export const OWNER_LABEL = 'gantry/container'
 
-const ID = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/
-const MAX_ID = 76
 const SIGKILL = 9
 /** From SIGKILL to the exit; longer means a process the kernel cannot end. */
 const KILL_MS = 10_000
@@ -57,23 +57,6 @@ export interface ContainersOptions {
   events: EventHub
   /** undefined if the image is not present. */
   resolveImage(reference: string): Promise<ResolvedImage | undefined>
-}
-
-interface Entry {
-  record: ContainerRecord
-  /** Operations of one container go one after another. */
-  tail: Promise<unknown>
-  /** Resolves at the exit of the present run. */
-  exit: PromiseWithResolvers<number>
-  /** Mounts of its snapshot, once known. */
-  mounts?: Mount[]
-  /** The spec containerd has, as JSON, once known; undefined also if it has none. */
-  storedSpec?: string
-  /** Releasing the last run's task and output. */
-  cleanup?: Promise<void>
-  starting?: boolean
-  earlyExit?: { pid: number; exit: Exited }
-  sawOom?: boolean
 }
 
 export class Containers implements ContainerService {
@@ -425,38 +408,8 @@ export class Containers implements ContainerService {
     const entry = this.#entry(id)
     // What a container wrote last before its exit is on its way still.
     if (options.follow !== true) await (entry.record.state === 'exited' ? entry.cleanup : undefined)
-    const follow = options.follow === true ? await this.#follow(id) : undefined
+    const follow = options.follow === true ? await followLog(entry, this.#logs, this.#o.events) : undefined
     yield* readLogs(this.logDir(id), options, follow)
-  }
-
-  async #follow(id: string): Promise<Follow> {
-    let ended = false
-    let changed = Promise.withResolvers<void>()
-    const { open, stop } = await this.#logs.follow(id, (event) => {
-      if (event === 'end') ended = true
-      changed.resolve()
-    })
-    // A created container has no output yet: it is waited for. One that ran has had its last.
-    const state = this.#entries.get(id)?.record.state
-    if (!open && state !== 'running' && state !== 'created') ended = true
-    const finish = (): void => {
-      ended = true
-      changed.resolve()
-    }
-    // The daemon's `end` may have come before we asked, or gone with the daemon: the exit says it too.
-    const off = this.#o.events.on((e) => {
-      if (e.id !== id) return
-      if (e.type === 'delete') finish()
-      else if (e.type === 'exit') void this.#entries.get(id)?.cleanup?.then(finish)
-    })
-    return {
-      next: async () => {
-        await changed.promise
-        changed = Promise.withResolvers()
-      },
-      ended: () => ended,
-      stop: () => { stop(); off() },
-    }
   }
 
   async stats(id: string): Promise<ContainerStats | undefined> {
@@ -671,48 +624,6 @@ export class Containers implements ContainerService {
     const result = entry.tail.then(work)
     entry.tail = result.catch(() => undefined)
     return result
-  }
-}
-
-const emptyImage: ImageDefaults = { entrypoint: [], cmd: [], env: [], workingDir: '', user: '' }
-
-function newEntry(record: ContainerRecord): Entry {
-  return { record, tail: Promise.resolve(), exit: Promise.withResolvers() }
-}
-
-function checkId(id: string): string {
-  if (id.length > MAX_ID || !ID.test(id)) {
-    throw new EngineError('invalid', `invalid container id "${id}": at most ${MAX_ID} letters, digits, and single . _ - between them`)
-  }
-  return id
-}
-
-function defaultsOf(c: ImageDefaults): ImageDefaults {
-  return {
-    entrypoint: c.entrypoint, cmd: c.cmd, env: c.env, workingDir: c.workingDir, user: c.user,
-    ...(c.stopSignal === undefined ? {} : { stopSignal: c.stopSignal }),
-  }
-}
-
-/** Docker's rule: an entrypoint of one's own drops the image's command. */
-function commandOf({ spec, image }: ContainerRecord): string[] {
-  if (spec.entrypoint !== undefined) return [...spec.entrypoint, ...(spec.args ?? [])]
-  return [...image.entrypoint, ...(spec.args ?? image.cmd)]
-}
-
-export function cgroupOf(spec: ContainerSpec): string { return join(spec.cgroupParent ?? '/gantry', spec.id) }
-
-function logLimits(spec: ContainerSpec): { maxBytes: number; maxFiles: number } {
-  return { maxBytes: spec.log?.maxBytes ?? 10 << 20, maxFiles: spec.log?.maxFiles ?? 5 }
-}
-
-function toInfo(r: ContainerRecord): ContainerInfo {
-  const { pid, exitCode, oomKilled, startedAtMs, finishedAtMs, error } = r
-  return {
-    id: r.spec.id, labels: r.spec.labels ?? {}, image: r.spec.image, imageId: r.imageId, state: r.state, createdAtMs: r.createdAtMs,
-    ...(pid === undefined ? {} : { pid }), ...(exitCode === undefined ? {} : { exitCode }), ...(oomKilled === undefined ? {} : { oomKilled }),
-    ...(startedAtMs === undefined ? {} : { startedAtMs }), ...(finishedAtMs === undefined ? {} : { finishedAtMs }),
-    ...(error === undefined ? {} : { error }),
   }
 }
 

@@ -49,22 +49,25 @@ export class LogFile {
 
   /** `lines` ends with a newline. Never throws: what cannot be written is counted, and said once writing works again. */
   append(lines: Buffer): void {
-    if (this.#droppedLines > 0) this.#tellDropped()
-    let rest = lines
+    const { maxBytes } = this.#options
+    // In one write with what follows: alone it could find room where no line does, again and again.
+    let rest = this.#droppedLines === 0 ? lines : Buffer.concat([this.#droppedNotice(), lines])
     while (rest.length > 0) {
-      const room = this.#options.maxBytes - this.#size
+      const room = maxBytes - this.#size
       let end = rest.length
       if (end > room) {
         end = room <= 0 ? 0 : rest.lastIndexOf(NEWLINE, room - 1) + 1
         if (end === 0 && this.#size > 0) {
-          if (!this.#rotate()) { this.#drop(rest); return }
+          if (!this.#rotate()) break
           continue
         }
         if (end === 0) end = rest.indexOf(NEWLINE) + 1
       }
-      if (!this.#write(rest.subarray(0, end))) { this.#drop(rest); return }
+      if (!this.#write(rest.subarray(0, end))) break
+      this.#droppedLines = 0
       rest = rest.subarray(end)
     }
+    if (rest.length > 0) this.#droppedLines += countLines(rest) - (this.#droppedLines > 0 ? 1 : 0)
   }
 
   #write(data: Buffer): boolean {
@@ -81,13 +84,8 @@ export class LogFile {
     }
   }
 
-  #drop(lines: Buffer): void {
-    for (let at = lines.indexOf(NEWLINE); at >= 0; at = lines.indexOf(NEWLINE, at + 1)) this.#droppedLines++
-  }
-
-  #tellDropped(): void {
-    const text = `${this.#stamps.next(Date.now())} stderr F [gantry: ${this.#droppedLines} log lines dropped: ${this.#dropReason}]\n`
-    if (this.#write(Buffer.from(text))) this.#droppedLines = 0
+  #droppedNotice(): Buffer {
+    return Buffer.from(`${this.#stamps.next(Date.now())} stderr F [gantry: ${this.#droppedLines} log lines dropped: ${this.#dropReason}]\n`)
   }
 
   #rotate(): boolean {
@@ -115,7 +113,13 @@ export class LogFile {
   }
 
   close(): void {
-    if (this.#droppedLines > 0) this.#tellDropped()
+    if (this.#droppedLines > 0) this.#write(this.#droppedNotice())
     closeSync(this.#fd)
   }
+}
+
+function countLines(data: Buffer): number {
+  let n = 0
+  for (let at = data.indexOf(NEWLINE); at >= 0; at = data.indexOf(NEWLINE, at + 1)) n++
+  return n
 }

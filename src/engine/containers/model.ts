@@ -1,0 +1,68 @@
+/** A container as the service holds it, and what follows from its record alone. */
+import { join } from 'node:path'
+import type { Exited, Mount } from '../containerd/index.ts'
+import { EngineError } from '../engine.ts'
+import type { ContainerInfo, ContainerSpec } from '../engine.ts'
+import type { ContainerRecord, ImageDefaults } from './records.ts'
+
+const ID = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/
+const MAX_ID = 76
+
+export interface Entry {
+  record: ContainerRecord
+  /** Operations of one container go one after another. */
+  tail: Promise<unknown>
+  /** Resolves at the exit of the present run. */
+  exit: PromiseWithResolvers<number>
+  /** Mounts of its snapshot, once known. */
+  mounts?: Mount[]
+  /** The spec containerd has, as JSON, once known; undefined also if it has none. */
+  storedSpec?: string
+  /** Releasing the last run's task and output. */
+  cleanup?: Promise<void>
+  starting?: boolean
+  earlyExit?: { pid: number; exit: Exited }
+  sawOom?: boolean
+}
+
+export const emptyImage: ImageDefaults = { entrypoint: [], cmd: [], env: [], workingDir: '', user: '' }
+
+export function newEntry(record: ContainerRecord): Entry {
+  return { record, tail: Promise.resolve(), exit: Promise.withResolvers() }
+}
+
+export function checkId(id: string): string {
+  if (id.length > MAX_ID || !ID.test(id)) {
+    throw new EngineError('invalid', `invalid container id "${id}": at most ${MAX_ID} letters, digits, and single . _ - between them`)
+  }
+  return id
+}
+
+export function defaultsOf(c: ImageDefaults): ImageDefaults {
+  return {
+    entrypoint: c.entrypoint, cmd: c.cmd, env: c.env, workingDir: c.workingDir, user: c.user,
+    ...(c.stopSignal === undefined ? {} : { stopSignal: c.stopSignal }),
+  }
+}
+
+/** The command line. Docker's rule: an entrypoint of one's own drops the image's command. */
+export function commandOf({ spec, image }: ContainerRecord): string[] {
+  if (spec.entrypoint !== undefined) return [...spec.entrypoint, ...(spec.args ?? [])]
+  return [...image.entrypoint, ...(spec.args ?? image.cmd)]
+}
+
+export function cgroupOf(spec: ContainerSpec): string { return join(spec.cgroupParent ?? '/gantry', spec.id) }
+
+export function logLimits(spec: ContainerSpec): { maxBytes: number; maxFiles: number } {
+  return { maxBytes: spec.log?.maxBytes ?? 10 << 20, maxFiles: spec.log?.maxFiles ?? 5 }
+}
+
+export function toInfo(r: ContainerRecord): ContainerInfo {
+  const { pid, exitCode, oomKilled, startedAtMs, finishedAtMs, error } = r
+  return {
+    id: r.spec.id, labels: r.spec.labels ?? {}, image: r.spec.image, imageId: r.imageId, state: r.state, createdAtMs: r.createdAtMs,
+    ...(pid === undefined ? {} : { pid }), ...(exitCode === undefined ? {} : { exitCode }), ...(oomKilled === undefined ? {} : { oomKilled }),
+    ...(startedAtMs === undefined ? {} : { startedAtMs }), ...(finishedAtMs === undefined ? {} : { finishedAtMs }),
+    ...(error === undefined ? {} : { error }),
+  }
+}
