@@ -9,9 +9,9 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 say() { printf 'set-up: %s\n' "$*"; }
 fail() { printf 'set-up: %s\n' "$*" >&2; exit 1; }
 
-# iproute2, nftables, conntrack: the network. containerd, runc: containers. haproxy: the router. debootstrap: base images where
+# iproute2, nftables, conntrack: the network. containerd, runc: containers. haproxy: the router. mmdebstrap: base images where
 # no registry can be reached. util-linux: unshare and nsenter for local machines. zstd and xz: archives.
-packages='ca-certificates iproute2 nftables conntrack containerd runc haproxy debootstrap util-linux procps mount xz-utils'
+packages='ca-certificates iproute2 nftables conntrack containerd runc haproxy mmdebstrap debootstrap util-linux procps mount xz-utils'
 # crun: the other runtime. busybox-static: images for tests. etcd: the store's second implementation. docker and
 # docker-registry: the peers. The rest measures and calls.
 test_packages='crun busybox-static etcd-server docker-registry docker.io docker-compose iperf3 wrk curl unzip git make'

@@ -46,6 +46,7 @@ class Router {
   #plan: Plan | undefined
   readonly #held = new Map<string, string>()
   #timer: NodeJS.Timeout | undefined
+  #running = Promise.resolve()
 
   constructor(client: Client, config: RouterConfig, proxy: Proxy, log: Logger) {
     this.#client = client
@@ -72,10 +73,13 @@ class Router {
     this.#proxy.close()
   }
 
+  /** Updates run one after the other; changes meanwhile lead to one more. */
   #changed(): void {
     this.#timer ??= setTimeout(() => {
-      this.#timer = undefined
-      void this.#update().catch((e: Error) => this.#log.error('routes could not be worked out', { error: e.stack }))
+      this.#running = this.#running.then(() => {
+        this.#timer = undefined
+        return this.#update()
+      }).catch((e: Error) => this.#log.error('routes could not be worked out', { error: e.stack }))
     }, GATHER_MS)
   }
 
@@ -118,7 +122,7 @@ class Router {
         }],
       }
       if (JSON.stringify(status) === JSON.stringify(sortedLike(route.status))) continue
-      await this.#client.updateStatus(routes, { ...route, status })
+      await this.#client.patch(routes, route.metadata, 'merge', { status: { url: null, endpoints: null, ...status } }, { subresource: 'status' })
         .catch((e: Error) => this.#log.warn('a route\'s status could not be written', { route: key, error: e.message }))
     }
   }

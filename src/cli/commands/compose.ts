@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import type { RemoteClient } from '../../client/client.ts'
 import { isReason } from '../../core/errors.ts'
-import { composeProjects, namespaces, nodes } from '../../core/kinds.ts'
+import { composeProjects, machines, namespaces } from '../../core/kinds.ts'
 import type { ComposeProject } from '../../core/types/index.ts'
 import { type Project, readProject } from '../../dialects/compose/file.ts'
 import { ComposeError } from '../../dialects/compose/values.ts'
@@ -80,7 +80,7 @@ export function register(program: Command): void {
 
   common(compose.command('logs [service...]'))
     .description('print the logs of the project\'s services')
-    .option('-f, --follow', 'go on as lines are written (name the file with --file)')
+    .option('--follow', 'go on as lines are written')
     .option('--tail <lines>', 'only the last lines of each instance')
     .addHelpText('after', '\nExample:\n  gantry compose logs -p talk web --tail 20')
     .action(async (services: string[], o: Common & { follow?: boolean; tail?: string }) => {
@@ -122,8 +122,8 @@ function projectOf(o: Common): string { return o.projectName ?? load(o).name }
 async function bindsReachNodes(client: RemoteClient, project: Project): Promise<void> {
   const binds = Object.values(project.services).flatMap(s => s.volumes ?? []).filter(v => v.type === 'bind')
   if (binds.length === 0) return
-  const { items } = await client.list(nodes)
-  const far = items.filter(n => !['local', 'namespace'].includes(n.metadata.labels?.['gantry.dev/driver'] ?? ''))
+  const { items } = await client.list(machines)
+  const far = items.filter(m => m.spec.roles?.includes('node') === true && !['local', 'namespace'].includes(m.spec.driver ?? ''))
   if (far.length > 0) {
     throw new UserError(`${binds[0]!.source} is a folder of this machine, and ${far[0]!.metadata.name} is another one: build the files into the image, or use a named volume`)
   }

@@ -1,5 +1,6 @@
 /** `gantry demo`: the talk's story on this machine, every step the command a user could type. */
 import type { Command } from 'commander'
+import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pods } from '../../core/kinds.ts'
 import { readClusterFile } from '../../machines/cluster-file.ts'
@@ -7,8 +8,14 @@ import { layout } from '../../machines/layout.ts'
 import { type Session, session } from '../context.ts'
 import { gantry, heading, isReady, tell, visit, visitors, visitUntil, whenPods } from '../demo/tools.ts'
 import { line, paint, UserError } from '../output.ts'
+import { nodesReady } from './up.ts'
 
-const example = (path: string) => fileURLToPath(new URL(`../../../examples/${path}`, import.meta.url))
+/** As short as it can be typed from here. */
+const example = (path: string) => {
+  const whole = fileURLToPath(new URL(`../../../examples/${path}`, import.meta.url))
+  const short = relative(process.cwd(), whole)
+  return short.startsWith('..') ? whole : short
+}
 const APP = 'name=lattice-app'
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`
 
@@ -57,10 +64,12 @@ async function replicated(s: Session, port: number, domain: string): Promise<voi
 
   await heading('5. A route to all instances; then more of them, fewer of them, and a node less')
   await gantry('route', 'add', 'lattice-app', '--port', '8080')
-  await visitUntil('the route answers', port, host, '/json', a => a.status === 200)
   const seen = new Set<string>()
-  for (let n = 0; n < 60 && seen.size < 3; n++) seen.add((JSON.parse((await visit(port, host, '/json')).text) as { instance: string }).instance)
-  if (seen.size !== 3) throw new UserError(`only ${seen.size} of 3 instances answered at ${host}`)
+  // An instance is ready when its process runs, and listens a moment later: the router finds out by trying.
+  await visitUntil('all three instances answer', port, host, '/json', a => {
+    if (a.status === 200) seen.add((JSON.parse(a.text) as { name: string }).name)
+    return seen.size === 3
+  })
   await tell(`http://${host}${port === 80 ? '' : `:${port}`}/ answered from ${[...seen].sort().join(', ')}`)
 
   await gantry('scale', 'lattice-app-controller', '6')
@@ -94,6 +103,7 @@ async function loseNode(s: Session): Promise<void> {
   await tell(`six ready on the remaining nodes ${seconds(performance.now() - began)} after the kill`)
   await gantry('nodes')
   await gantry('machine', 'start', victim)
+  await nodesReady(s, readClusterFile(layout())!, 30_000)
 }
 
 async function update(s: Session, port: number, domain: string): Promise<void> {
@@ -102,17 +112,27 @@ async function update(s: Session, port: number, domain: string): Promise<void> {
   await gantry('build', '-q', '-t', 'mstine/lattice-app:2', '--build-arg', 'VERSION=2', example('lattice-app'))
   await tell('a ReplicationController cannot roll; its application moves to a Deployment, whose instances bear the same label')
   const crowd = visitors(8, port, host, '/version')
+  let took = 0
+  try {
+    took = await moveAndUpdate(s)
+  } finally {
+    await crowd.stop()
+  }
+  const { requests, failed, seen } = await crowd.stop()
+  await line(`${requests} requests during the move and the update, ${seconds(took)} of it: ${paint(failed === 0 ? 'green' : 'red', `${failed} failed`)}; `
+    + `answers: ${[...seen].map(([text, n]) => `${n} from version ${text.trim()}`).join(', ')}`)
+  if (failed > 0) throw new UserError(`${failed} requests failed during the update`)
+}
+
+/** Resolves with the milliseconds of the rolling update. */
+async function moveAndUpdate(s: Session): Promise<number> {
   await gantry('apply', '-f', example('talk/lattice-app-deployment.yml'))
   await whenPods(s.client, APP, 'the Deployment\'s six instances are ready', all => all.filter(isReady).length === 12)
   await gantry('delete', 'rc', 'lattice-app-controller')
   await whenPods(s.client, APP, 'the old six are gone', all => all.length === 6)
   await gantry('apply', '-f', example('talk/lattice-app-v2.yml'))
-  const took = await whenPods(s.client, APP, 'six instances run version 2',
+  return whenPods(s.client, APP, 'six instances run version 2',
     all => all.length === 6 && all.every(p => isReady(p) && p.spec.containers[0]!.image === 'mstine/lattice-app:2'))
-  const { requests, failed, seen } = await crowd.stop()
-  await line(`${requests} requests during the move and the update, ${seconds(took)} of it: ${paint(failed === 0 ? 'green' : 'red', `${failed} failed`)}; `
-    + `answers: ${[...seen].map(([text, n]) => `${n} from version ${text.trim()}`).join(', ')}`)
-  if (failed > 0) throw new UserError(`${failed} requests failed during the update`)
 }
 
 async function look(): Promise<void> {

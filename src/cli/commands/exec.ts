@@ -22,7 +22,7 @@ export function register(program: Command): void {
       const tty = o.tty === true && process.stdin.isTTY
       if (o.tty === true && !tty) await note('no terminal here: going on without --tty')
       const stream = await client.execStream({
-        namespace: target.pod.metadata.namespace!, pod: target.pod.metadata.name, command: argv,
+        namespace: target.pod.metadata.namespace!, pod: target.pod.metadata.name, command: argv[0] === '--' ? argv.slice(1) : argv,
         ...(o.container !== undefined && { container: o.container }), stdin: o.interactive === true, tty,
       })
       const resize = () => stream.resize(process.stdout.columns, process.stdout.rows)
