@@ -114,7 +114,8 @@ test('what a Pod prefers is found however the nodes are loaded', () => {
 
 test('topology spread keeps zones within maxSkew', () => {
   const w = new World([node('a', { labels: { zone: '1' } }), node('b', { labels: { zone: '1' } }), node('c', { labels: { zone: '2' }, cpu: '2' })])
-  const p = () => pod({ labels: { app: 'x' }, topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule', labelSelector: { matchLabels: { app: 'x' } } }] })
+  const even = { maxSkew: 1, topologyKey: 'zone', whenUnsatisfiable: 'DoNotSchedule' as const, labelSelector: { matchLabels: { app: 'x' } } }
+  const p = () => pod({ labels: { app: 'x' }, topologySpreadConstraints: [even] })
   const placed = Array.from({ length: 9 }, () => w.place(p()))
   assert.equal(placed.filter((n) => n === 'c').length, 4)
   assert.equal(placed.filter((n) => n === 'a' || n === 'b').length, 5)

@@ -72,7 +72,8 @@ const template = (image: string) => ({ metadata: { labels: { app: 'web' } }, spe
 
 test('a Deployment becomes available, rolls, and its Service has endpoints', async () => {
   const made = await server.call('POST', '/apis/apps/v1/namespaces/default/deployments', {
-    apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' }, spec: { replicas: 6, selector: { matchLabels: { app: 'web' } }, template: template('web:1') },
+    apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' },
+    spec: { replicas: 6, selector: { matchLabels: { app: 'web' } }, template: template('web:1') },
   })
   assert.equal(made.status, 201, made.text)
   const service = await server.call('POST', '/api/v1/namespaces/default/services', {
@@ -98,7 +99,15 @@ test('the talk\'s controller is taken by the v1beta1 API, and seen by today\'s',
     desiredState: {
       replicas: 3, replicaSelector: { name: 'lattice-app' },
       podTemplate: {
-        desiredState: { manifest: { version: 'v1beta1', id: 'x', containers: [{ name: 'lattice-app', image: 'mstine/lattice-app', command: ['/lattice-app'], env: [{ key: 'PORT', value: '8080' }], cpu: 100, memory: 50000000, ports: [{ containerPort: 8080 }] }] } },
+        desiredState: {
+          manifest: {
+            version: 'v1beta1', id: 'x',
+            containers: [{
+              name: 'lattice-app', image: 'mstine/lattice-app', command: ['/lattice-app'], env: [{ key: 'PORT', value: '8080' }],
+              cpu: 100, memory: 50000000, ports: [{ containerPort: 8080 }],
+            }],
+          },
+        },
         labels: { name: 'lattice-app' },
       },
     },
