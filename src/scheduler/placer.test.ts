@@ -153,7 +153,8 @@ test('the snapshot keeps its counts through any order of changes', () => {
   for (const p of live) fresh.snapshot.setPod(p, here.get(p.metadata.uid!)!)
   for (const n of w.snapshot.nodes()) {
     const f = fresh.snapshot.node(n.name)!
-    assert.deepEqual([n.usedCpuMilli, n.usedPods, n.scoreCpuMilli, n.ports.size, n.pods.size], [f.usedCpuMilli, f.usedPods, f.scoreCpuMilli, f.ports.size, f.pods.size])
+    const facts = (x: typeof n) => [x.usedCpuMilli, x.usedPods, x.scoreCpuMilli, x.ports.size, x.pods.size]
+    assert.deepEqual(facts(n), facts(f))
     for (const o of ['o0', 'o1', 'o2']) assert.equal(w.snapshot.ownerPods(o)?.get(n.index), fresh.snapshot.ownerPods(o)?.get(f.index))
   }
   assert.equal(w.snapshot.podCount, live.length)

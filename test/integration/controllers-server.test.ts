@@ -82,7 +82,8 @@ test('a Deployment becomes available, rolls, and its Service has endpoints', asy
   assert.equal(service.status, 201, service.text)
   await until('6 available', async () => (await get('/apis/apps/v1/namespaces/default/deployments/web')).status?.availableReplicas === 6)
   const ready = async () => (await get('/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io/service-name=web')).items
-    .flatMap((s: { endpoints: { conditions: { ready: boolean } }[] }) => s.endpoints ?? []).filter((e: { conditions: { ready: boolean } }) => e.conditions.ready).length
+    .flatMap((s: { endpoints?: { conditions: { ready: boolean } }[] }) => s.endpoints ?? [])
+    .filter((e: { conditions: { ready: boolean } }) => e.conditions.ready).length
   await until('6 endpoints', async () => await ready() === 6)
   await patch('/apis/apps/v1/namespaces/default/deployments/web', { spec: { template: template('web:2') } })
   await until('rollout complete', async () => {
