@@ -43,7 +43,8 @@ export class ImagePuller {
     const policy = container.imagePullPolicy ?? 'IfNotPresent'
     const present = await this.#images.find(reference)
     if (present !== undefined) {
-      // What was built or loaded in the cluster is not looked for elsewhere: a registry's image of the same name is another's.
+      // What was built or loaded in the cluster may be newer on another node, but a registry's image of its name is another's.
+      if (policy === 'Always' && present.origin !== 'registry') await this.#images.pull(reference, { peersOnly: true })
       const skip = policy !== 'Always' || present.origin !== 'registry' || (this.#unreachableUntilMs.get(host(reference)) ?? 0) > Date.now()
       if (skip) {
         event('Normal', 'Pulled', `Container image "${image}" already present on machine`)
