@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
+import { flushCompileCache } from 'node:module'
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { randomUUID } from 'node:crypto'
@@ -39,6 +40,8 @@ export interface ServerOptions {
   /** With false, neither controllers nor the scheduler run here (tests). */
   lead?: boolean
 }
+
+const FLUSH_AFTER_MS = 1000
 
 /** One line of JSON a message, to stderr. */
 export function jsonLogger(): Logger {
@@ -131,6 +134,8 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
       leadership.start()
       stops.push(() => leadership.stop())
     }
+    // Compiled code is otherwise kept at exit only, which a daemon may never reach in order.
+    setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref()
     log.info('serving', { address: `https://${config.listen.host}:${port}`, store: config.store.type })
     return { port, close }
   } catch (e) {
