@@ -34,8 +34,9 @@ const FIRST_REPORT_MS = 150
 const REFRESH_RETRY_MS = 5000
 const RETRY_MS = 1000
 const MESSAGE_BYTES = 4096
-const SHIM_TRIES = 4
-const SHIM_RETRY_MS = 25
+const SHIM_TRIES = 5
+const SHIM_RETRY_MS = 15
+const SHIM_LEAVING = /ttrpc: closed|failed to start shim: .*connection refused/s
 
 export interface WorkerHooks {
   /** A container belongs to this Pod from now on. */
@@ -430,8 +431,8 @@ export class PodWorker {
         return undefined
       } catch (e) {
         // The Pod's shim leaves with its last container: one that is started at that moment meets a closing door.
-        if (attempt === SHIM_TRIES || !/ttrpc: closed/.test(errorText(e))) return errorText(e)
-        await new Promise<void>(resolve => { setTimeout(resolve, SHIM_RETRY_MS) })
+        if (attempt === SHIM_TRIES || !SHIM_LEAVING.test(errorText(e))) return errorText(e)
+        await new Promise<void>(resolve => { setTimeout(resolve, SHIM_RETRY_MS * 2 ** attempt) })
       }
     }
   }
