@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises'
 import type { RemoteClient } from '../../client/client.ts'
 import { nodes as nodeKind } from '../../core/kinds.ts'
 import { bootstrapDebian } from '../../engine/images/bootstrap.ts'
+import { collect, pairs } from '../args.ts'
 import { withSession } from '../context.ts'
 import { follow, nodePath, readyNode } from '../nodework.ts'
 import { json, line, size, StatusLine, table, UserError } from '../output.ts'
@@ -52,6 +53,21 @@ export function register(program: Command): void {
       const body = archive === undefined ? process.stdin : createReadStream(archive)
       const last = await follow(await client.requestOk('POST', nodePath(node, 'images/load'), { body }))
       await line(last.status)
+    }))
+
+  image.command('import <archive> <name>')
+    .description('make an image of one layer out of a root file system: a tar archive, or - for standard input')
+    .option('--cmd <word...>', 'command its containers run')
+    .option('-e, --env <NAME=value>', 'environment variable of its containers; may be repeated', collect, [])
+    .option('--node <name>', 'node that keeps it (default: the first that is ready)')
+    .addHelpText('after', '\nExample:\n  tar -C rootfs -c . | gantry image import - team/base:1')
+    .action((archive: string, name: string, o: { cmd?: string[]; env: string[]; node?: string }, command: Command) => withSession(command, async ({ client }) => {
+      if (archive !== '-' && !existsSync(archive)) throw new UserError(`there is no file ${archive}`)
+      const node = await readyNode(client, o.node)
+      const config = { ...(o.cmd !== undefined && { cmd: o.cmd }), env: Object.entries(pairs('--env', o.env)).map(([k, v]) => `${k}=${v}`) }
+      const body = archive === '-' ? process.stdin : createReadStream(archive)
+      await follow(await client.requestOk('POST', nodePath(node, 'images/import', { reference: name, config: JSON.stringify(config) }), { body }))
+      await line(`${name} imported on ${node}`)
     }))
 
   image.command('save <name...>')
