@@ -19,6 +19,8 @@ async function serve(): Promise<void> {
   const config = JSON.parse(readFileSync(process.argv[3]!, 'utf8'))
   const server = await runServer(config, { log: { info() {}, warn: console.error, error: console.error } })
   process.stdout.write(`${server.port}\n`)
+  // A bench that dies takes its server along.
+  process.stdin.on('end', () => process.exit(1)).resume()
   process.once('SIGTERM', () => void server.close().then(() => process.exit(0)))
 }
 
@@ -114,7 +116,7 @@ async function bench(): Promise<void> {
       const t = performance.now()
       server = spawn(process.execPath, [fileURLToPath(import.meta.url), 'serve', join(dir, 'config.json')], {
         // As the launcher does: compiled code is kept, so that a later start neither strips types nor parses.
-        stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, NODE_COMPILE_CACHE: join(dir, 'compiled') },
+        stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, NODE_COMPILE_CACHE: join(dir, 'compiled') },
       })
       const port = await new Promise<number>((resolve, reject) => {
         server!.stdout!.once('data', (c: Buffer) => resolve(Number(c.toString())))
