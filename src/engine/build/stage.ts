@@ -168,7 +168,7 @@ export class StageBuilder {
   }
 
   async #base(source: StageSource, index: number): Promise<StageState> {
-    const { x, images, options, file } = this.#c
+    const { x, images, file } = this.#c
     const globals = (n: string) => this.#globals.get(n)
     const name = expand(source.base, globals, file.escape)
     if (name === '') throw new EngineError('invalid', `dockerfile parse error on line ${source.from.line}: base name (${source.base}) should not be blank`)
@@ -186,10 +186,7 @@ export class StageBuilder {
         throw new EngineError('invalid', `FROM --platform=${source.platform}: this machine builds and runs ${x.platform.os}/${x.platform.architecture} only`)
       }
     }
-    if (await images.find(name) === undefined) {
-      // Progress in the words of a pull, as docker build prints it.
-      await images.pull(name, options.onProgress === undefined ? {} : { onProgress: options.onProgress })
-    }
+    await this.#pullIfAbsent(name)
     const { id } = await images.resolve(name)
     const hit = (await x.store.lookup(name))!
     await this.#c.x.containerd.leases.addResource(this.#c.lease, { id: hit.resolved.target.digest, type: 'content' })
@@ -320,8 +317,13 @@ export class StageBuilder {
     const stage = this.#stageNamed(from, index)
     const state = stage === undefined ? undefined : this.#done.get(stage)
     if (state !== undefined) return state.chainId
-    if (await this.#c.images.find(from) === undefined) await this.#c.images.pull(from, this.#c.options.onProgress === undefined ? {} : { onProgress: this.#c.options.onProgress })
+    await this.#pullIfAbsent(from)
     return (await this.#c.images.resolve(from)).chainId
+  }
+
+  async #pullIfAbsent(reference: string): Promise<void> {
+    const { images, options: { onProgress } } = this.#c
+    if (await images.find(reference) === undefined) await images.pull(reference, onProgress === undefined ? {} : { onProgress })
   }
 
   async #mount(chainId: string, closers: (() => Promise<void>)[]): Promise<MountedRootfs> {

@@ -6,7 +6,7 @@ import { putDocument } from './content.ts'
 import { isDigest } from './reference.ts'
 import { DANGLING, toInfo } from './store.ts'
 import type { ImageStore } from './store.ts'
-import { Unpacker } from './unpack.ts'
+import type { Unpacker } from './unpack.ts'
 import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
 
 /** A container that uses an image, as far as removing images must know. */

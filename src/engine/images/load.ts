@@ -1,7 +1,8 @@
 /** Images from archives: `docker save` (old and new) and OCI layouts; and root file systems as images. */
 import { createHash, randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { Readable, Transform, pipeline } from 'node:stream'
+import { Transform, pipeline } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { constants, createZstdCompress } from 'node:zlib'
 import { decompress, detect, peek } from '../archive/compression.ts'
