@@ -74,7 +74,7 @@ export async function runAgent(
   const tokens = new Tokens(client)
   const refs = new Refs(client, config.runDir, uids => { for (const uid of uids) all.byUid(uid)?.refsChanged() })
   const context: NodeContext = {
-    nodeName: config.name, hostIP: config.address, memoryBytes: facts.memoryBytes, oomFloor: facts.oomFloor, allocatable: facts.capacity,
+    nodeName: config.name, hostIP: config.address, cgroup: `/gantry-${config.cluster.instance}/${config.name}`, memoryBytes: facts.memoryBytes, oomFloor: facts.oomFloor, allocatable: facts.capacity,
     clusterDomain: config.cluster.clusterDomain, dataDir: config.dataDir, engine, network, volumes, client, refs, tokens,
     puller: new ImagePuller(engine.images), events, limiter: new Limiter(PARALLEL_STARTS), logger,
     services: namespace => serviceLinks(clusterNetwork, namespace),

@@ -56,7 +56,8 @@ test('logs: a reader that goes away ends a follower', async () => {
 })
 
 /** Both ends of a stream of the tunnel, as far as `framed` uses it. */
-async function session(process: Partial<ProcessStreams>, input: Buffer[], wanted = { stdin: true, stdout: true, stderr: true, exits: true }): Promise<[number, string][]> {
+async function session(process: Partial<ProcessStreams>, input: Buffer[]): Promise<[number, string][]> {
+  const wanted = { stdin: true, stdout: true, stderr: true, exits: true }
   const { Duplex } = await import('node:stream')
   const frames: [number, string][] = []
   const decoder = new FrameDecoder((channel, payload) => frames.push([channel, payload.toString()]))
@@ -67,7 +68,8 @@ async function session(process: Partial<ProcessStreams>, input: Buffer[], wanted
     },
   }), { respond() {} })
   for (const b of input) stream.push(b)
-  await framed(stream as never, { stdout: new PassThrough().end(), exit: Promise.resolve(0), resize: async () => {}, close() {}, ...process } as ProcessStreams, wanted)
+  const defaults = { stdout: new PassThrough().end(), exit: Promise.resolve(0), resize: async () => {}, close() {} }
+  await framed(stream as never, { ...defaults, ...process } as ProcessStreams, wanted)
   return frames
 }
 

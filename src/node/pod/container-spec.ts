@@ -17,8 +17,8 @@ export function containerId(uid: string, name: string, attempt: number): string 
   return createHash('sha256').update(`${uid}/${name}/${attempt}`).digest('hex')
 }
 
-/** Parent of the containers' cgroups. */
-export function podCgroup(uid: string): string { return `/gantry/pods/${uid}` }
+/** Parent of the control groups of a Pod's containers; `node` is the node's own. */
+export function podCgroup(node: string, uid: string): string { return `${node}/${uid}` }
 
 export interface SpecInput {
   pod: Pod
@@ -33,6 +33,8 @@ export interface SpecInput {
   network: ContainerSpec['network']
   /** Directory with the Pod's `hosts`, `hostname` and `resolv.conf`. */
   etcDir: string
+  /** The node's control group. */
+  cgroup: string
   terminationLog: string
   nodeMemoryBytes: number
   oomFloor: number
@@ -59,7 +61,7 @@ export function containerSpec(i: SpecInput): ContainerSpec {
     mounts: mounts(i),
     network: i.network,
     group: uid,
-    cgroupParent: podCgroup(uid),
+    cgroupParent: podCgroup(i.cgroup, uid),
     resources: containerResources(pod, c, i.nodeMemoryBytes, i.oomFloor),
   }
   if (c.command !== undefined && c.command.length > 0) spec.entrypoint = c.command.map(text)

@@ -14,6 +14,8 @@ import type { Tokens } from './tokens.ts'
 export interface NodeContext {
   nodeName: string
   hostIP: string
+  /** Control group of all containers of this node, as machines/ expects it: `/gantry-INSTANCE/NAME`. */
+  cgroup: string
   memoryBytes: number
   /** Lowest oom_score_adj this process may give. */
   oomFloor: number

@@ -52,7 +52,7 @@ export async function createContainer(i: RunnerInput, c: ContainerView, attempt:
       hostname: podHostname(pod, context.nodeName),
       network: sandbox === undefined ? 'host' : { path: sandbox.netnsPath },
       etcDir: etcDir(context, uid), terminationLog: log,
-      nodeMemoryBytes: context.memoryBytes, oomFloor: context.oomFloor,
+      cgroup: context.cgroup, nodeMemoryBytes: context.memoryBytes, oomFloor: context.oomFloor,
       pidOf: pod.spec.shareProcessNamespace === true
         ? i.view.containers.find(x => x !== c && x.state === 'running')?.id : undefined,
     })

@@ -99,7 +99,7 @@ export async function refreshVolumes(c: NodeContext, pod: Pod): Promise<number |
 export async function removeSurroundings(c: NodeContext, uid: string): Promise<void> {
   await Promise.all([c.network.deleteSandbox(uid), c.volumes.unmountPod(uid)])
   await rm(podFilesDir(c, uid), { recursive: true, force: true })
-  removeCgroup(podCgroup(uid))
+  removeCgroup(podCgroup(c.cgroup, uid))
 }
 
 /** The runtime removes containers' cgroups, and leaves their parent. */

@@ -77,12 +77,16 @@ export class FakeClient {
   asClient(): Client {
     return {
       get: async (kind: Kind, key: { namespace?: string; name: string }) => this.#found(kind, key),
-      patch: async (kind: Kind, key: { namespace?: string; name: string }, _type: string, body: { status?: PodStatus; metadata?: { resourceVersion?: string } }) => {
+      patch: async (
+        kind: Kind, key: { namespace?: string; name: string }, _type: string,
+        body: { status?: PodStatus; metadata?: { resourceVersion?: string } },
+      ) => {
         this.#check()
         const now = this.#found(kind, key)
         if (body.metadata?.resourceVersion !== undefined && body.metadata.resourceVersion !== now.metadata.resourceVersion) throw conflict(pods, key.name)
         this.statuses.push(body.status!)
-        const next = { ...now, metadata: { ...now.metadata, resourceVersion: String(++this.#version) }, status: { ...(now as Pod).status, ...body.status } } as Pod
+        const metadata = { ...now.metadata, resourceVersion: String(++this.#version) }
+        const next = { ...now, metadata, status: { ...(now as Pod).status, ...body.status } } as Pod
         this.pods.put(next)
         return next
       },
@@ -244,7 +248,7 @@ export function fakeNode(former?: FakeNode): FakeNode {
   const images = engine.asEngine()
   const c = client.asClient()
   const context: NodeContext = {
-    nodeName: 'n1', hostIP: '192.0.2.1', memoryBytes: 8 * 1024 ** 3, oomFloor: 0, allocatable: { cpu: '2', memory: '8Gi' },
+    nodeName: 'n1', hostIP: '192.0.2.1', cgroup: '/gantry-test/n1', memoryBytes: 8 * 1024 ** 3, oomFloor: 0, allocatable: { cpu: '2', memory: '8Gi' },
     clusterDomain: 'cluster.local', dataDir: dir, engine: images, network: network.asNetwork(), volumes: volumes.asVolumes(), client: c,
     refs: new Refs(c, dir, () => {}), tokens: new Tokens(c), puller: new ImagePuller(images.images),
     events: { record: (_about, _type, reason, message) => { events.push(`${reason}: ${message}`) } },

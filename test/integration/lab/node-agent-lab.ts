@@ -31,6 +31,8 @@ let client: RemoteClient
 let config: AgentConfig
 let agent: ChildProcess
 const children: ChildProcess[] = []
+/** Of all Pods made here: their cgroups are this machine's. */
+const uids: string[] = []
 
 function daemon(name: string, file: string): ChildProcess {
   const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8', DAEMON, name, file], { stdio: ['ignore', 'ignore', 'inherit'] })
@@ -235,13 +237,14 @@ test('speed: created to Running, alone and thirty together; the idle agent', asy
 
 async function run(name: string, spec: Partial<PodSpec>, labels: Record<string, string> = {}): Promise<void> {
   const withImage = <T extends { name: string }>(list: T[] | undefined): T[] | undefined => list?.map(c => ({ image: IMAGE, ...c }))
-  await client.create(pods, {
+  const { metadata } = await client.create(pods, {
     apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default', labels },
     spec: {
       nodeName: 'n1', automountServiceAccountToken: false, terminationGracePeriodSeconds: 5, ...spec, containers: withImage(spec.containers)!,
       ...(spec.initContainers && { initContainers: withImage(spec.initContainers) }),
     },
   } as Pod)
+  uids.push(metadata.uid!)
 }
 
 /** Milliseconds from the first create until a watch has shown all of them Running. */
@@ -324,15 +327,13 @@ function memoryMb(pid: number): number {
 
 function removeCgroups(): void {
   for (const root of ['/sys/fs/cgroup', ...readdirSync('/sys/fs/cgroup').map(d => join('/sys/fs/cgroup', d))]) {
-    const base = join(root, 'gantry/pods')
-    if (!existsSync(base)) continue
-    for (const uid of readdirSync(base, { withFileTypes: true }).filter(d => d.isDirectory())) {
-      for (const c of readdirSync(join(base, uid.name), { withFileTypes: true }).filter(d => d.isDirectory())) removeEmpty(join(base, uid.name, c.name))
-      removeEmpty(join(base, uid.name))
+    for (const pod of uids.map(uid => join(root, 'gantry/pods', uid)).filter(p => existsSync(p))) {
+      for (const c of readdirSync(pod, { withFileTypes: true }).filter(d => d.isDirectory())) removeEmpty(join(pod, c.name))
+      removeEmpty(pod)
     }
   }
 }
 
 function removeEmpty(path: string): void {
-  try { execFileSync('rmdir', [path], { stdio: 'ignore' }) } catch { /* in use by another test */ }
+  try { execFileSync('rmdir', [path], { stdio: 'ignore' }) } catch { /* a process in it is still going away */ }
 }
