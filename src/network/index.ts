@@ -1,6 +1,7 @@
 /**
  * The network of one machine: puts the parts that program the kernel, and the DNS server, behind the interface of `network.ts`.
  */
+import { createHash } from 'node:crypto'
 import { mkdir, rmdir } from 'node:fs/promises'
 import { Addresses } from './addresses.ts'
 import { DnsServer } from './dns/server.ts'
@@ -30,7 +31,6 @@ import { checkSandboxId, SandboxRecords } from './sandbox-records.ts'
 
 export * from './network.ts'
 
-const defaultVxlanId = 4242
 const defaultVxlanPort = 8472
 
 interface Settings {
@@ -83,7 +83,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     ownRanges: [parseCidr(options.clusterCIDR), parseCidr(options.serviceCIDR)],
     upstreams: options.upstreamDns,
   })
-  const pool = new NamespacePool(context, addresses, [...idle.values()])
+  const pool = new NamespacePool(context, addresses, [...idle.values()], options.poolSize)
   return new KernelNetwork({ settings, context, records, sandboxes, hostPorts, nft, dns, pool })
 }
 
@@ -102,10 +102,15 @@ async function settle(options: NetworkOptions): Promise<Settings> {
     options, range, cluster,
     names: namesOf(options.instance),
     gateway: formatIPv4(range.base + 1),
-    vxlanId: options.vxlanId ?? defaultVxlanId,
+    vxlanId: options.vxlanId ?? vxlanIdOf(options.instance),
     vxlanPort: options.vxlanPort ?? defaultVxlanPort,
     mtu: options.mtu ?? await overlayMtu(options.address),
   }
+}
+
+/** Two clusters that share a machine must not share a network identifier; all machines of a cluster find the same one. */
+export function vxlanIdOf(instance: string): number {
+  return 4096 + createHash('sha256').update(instance).digest().readUInt16BE(0)
 }
 
 /** The base rules and published ports in one transaction; elements of services and peers stay as they are. */

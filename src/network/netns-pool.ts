@@ -4,9 +4,7 @@ import type { Namespace, NamespaceContext } from './kernel/namespaces.ts'
 import { makeNamespaces, removeNamespaces } from './kernel/namespaces.ts'
 import { NetworkError } from './network.ts'
 
-const readyTarget = 8
-/** Below this the pool is filled up again: fewer and larger batches than after every take. */
-const lowWater = 4
+const defaultSize = 8
 const maxBatch = 8
 const maxHelpers = 2
 const retryMs = 2000
@@ -20,6 +18,9 @@ export class NamespacePool {
   readonly #context: NamespaceContext
   readonly #addresses: Addresses
   readonly #ready: Namespace[]
+  readonly #size: number
+  /** Below this the pool is filled up again: fewer and larger batches than after every take. */
+  readonly #lowWater: number
   readonly #waiters: Waiter[] = []
   readonly #helpers = new Set<Promise<void>>()
   #making = 0
@@ -29,17 +30,19 @@ export class NamespacePool {
   #removal: Promise<void> | undefined
 
   /** `ready`: complete namespaces without a sandbox that a former process left; their addresses are claimed already. */
-  constructor(context: NamespaceContext, addresses: Addresses, ready: Namespace[]) {
+  constructor(context: NamespaceContext, addresses: Addresses, ready: Namespace[], size = defaultSize) {
     this.#context = context
     this.#addresses = addresses
     this.#ready = ready
+    this.#size = size
+    this.#lowWater = size >> 1
     this.#fill()
   }
 
   take(): Promise<Namespace> {
     const namespace = this.#ready.shift()
     if (namespace !== undefined) {
-      if (this.#ready.length < lowWater) this.#fill()
+      if (this.#ready.length < this.#lowWater) this.#fill()
       return Promise.resolve(namespace)
     }
     if (this.#addresses.free === 0 && this.#making <= this.#waiters.length) {
@@ -112,13 +115,13 @@ export class NamespacePool {
 
   #fill(): void {
     while (!this.#closed && this.#helpers.size < maxHelpers) {
-      const wanted = readyTarget + this.#waiters.length - this.#ready.length - this.#making
+      const wanted = this.#size + this.#waiters.length - this.#ready.length - this.#making
       const count = Math.min(wanted, maxBatch, this.#addresses.free)
       if (count <= 0) return
       const offsets = Array.from({ length: count }, () => this.#addresses.take())
       const helper = this.#make(offsets).finally(() => {
         this.#helpers.delete(helper)
-        if (this.#waiters.length > 0 || this.#ready.length < lowWater) this.#fill()
+        if (this.#waiters.length > 0 || this.#ready.length < this.#lowWater) this.#fill()
       })
       this.#helpers.add(helper)
     }

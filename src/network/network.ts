@@ -19,6 +19,7 @@ export interface NetworkOptions {
   upstreamDns?: string[]
   /** Suffix of interface and table names, so that two clusters can share a machine; at most 6 characters. */
   instance: string
+  /** Default: made from `instance`. */
   vxlanId?: number
   vxlanPort?: number
   mtu?: number

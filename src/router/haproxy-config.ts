@@ -20,7 +20,7 @@ global
   stats socket ${o.paths.socket} mode 600 level admin expose-fd listeners
   stats timeout 1h
   hard-stop-after 60s
-  maxconn 20000
+  maxconn 8000
   no strict-limits
   log stderr local0 warning
 
