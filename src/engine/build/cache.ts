@@ -21,6 +21,7 @@ interface Entry extends CachedStep { usedAtMs: number }
 const MARK = 'gantry/build-cache'
 const MAX_ENTRIES = 1000
 const MAX_AGE_MS = 14 * 24 * 3600_000
+const MAX_BYTES = 20 * 2 ** 30
 
 export function stepKey(parent: string, ...parts: string[]): string {
   return createHash('sha256').update(JSON.stringify([parent, ...parts])).digest('hex')
@@ -109,7 +110,11 @@ export class BuildCache {
   async prune(all = false): Promise<number> {
     const byUse = [...this.#entries].sort((a, b) => b[1].usedAtMs - a[1].usedAtMs)
     const oldest = Date.now() - MAX_AGE_MS
-    const gone = byUse.filter(([, e], i) => all || i >= MAX_ENTRIES || e.usedAtMs < oldest)
+    let total = 0
+    const gone = byUse.filter(([, e], i) => {
+      total += e.layer?.descriptor.size ?? 0
+      return all || i >= MAX_ENTRIES || e.usedAtMs < oldest || total > MAX_BYTES
+    })
     if (gone.length === 0) return 0
     for (const [key] of gone) this.#entries.delete(key)
     this.#dirty = true
