@@ -1,5 +1,5 @@
 /** In-memory stand-ins for the rooms below the agent, for its unit tests. */
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Client, Informer, InformerHandler } from '../../core/client.ts'
@@ -237,13 +237,14 @@ export class FakeVolumes {
 
 export interface FakeNode { client: FakeClient; engine: FakeEngine; network: FakeNetwork; volumes: FakeVolumes; context: NodeContext; events: string[] }
 
-/** A node whose agent can be "restarted" by passing the former one. Nothing leaves a temporary directory. */
+/** A node whose agent can be "restarted" by passing the former one. Its directory goes with the process. */
 export function fakeNode(former?: FakeNode): FakeNode {
   const client = former?.client ?? new FakeClient()
   const engine = former?.engine ?? new FakeEngine()
   const network = former?.network ?? new FakeNetwork()
   const volumes = former?.volumes ?? new FakeVolumes()
   const dir = former === undefined ? mkdtempSync(join(tmpdir(), 'gantry-agent-')) : former.context.dataDir
+  if (former === undefined) process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
   const events: string[] = former?.events ?? []
   const images = engine.asEngine()
   const c = client.asClient()
