@@ -235,6 +235,9 @@ export class FakeVolumes {
   }
 }
 
+const directories: string[] = []
+process.once('exit', () => { for (const dir of directories) rmSync(dir, { recursive: true, force: true }) })
+
 export interface FakeNode { client: FakeClient; engine: FakeEngine; network: FakeNetwork; volumes: FakeVolumes; context: NodeContext; events: string[] }
 
 /** A node whose agent can be "restarted" by passing the former one. Its directory goes with the process. */
@@ -244,7 +247,7 @@ export function fakeNode(former?: FakeNode): FakeNode {
   const network = former?.network ?? new FakeNetwork()
   const volumes = former?.volumes ?? new FakeVolumes()
   const dir = former === undefined ? mkdtempSync(join(tmpdir(), 'gantry-agent-')) : former.context.dataDir
-  if (former === undefined) process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
+  if (former === undefined) directories.push(dir)
   const events: string[] = former?.events ?? []
   const images = engine.asEngine()
   const c = client.asClient()
