@@ -66,7 +66,7 @@ export interface ContainerSpec {
   ipc?: 'private' | 'host' | { container: string }
   /** Containers with the same group share one shim (a Pod's uid). */
   group?: string
-  /** Absolute cgroup path of the parent, e.g. `/gantry/pods/UID`; the container is `PARENT/ID`. */
+  /** Absolute cgroup path of the parent, e.g. `/gantry-a1b2/node-1/UID`; the container is `PARENT/ID`. */
   cgroupParent?: string
   resources?: Resources
   privileged?: boolean

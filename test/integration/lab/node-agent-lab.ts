@@ -327,7 +327,7 @@ function memoryMb(pid: number): number {
 
 function removeCgroups(): void {
   for (const root of ['/sys/fs/cgroup', ...readdirSync('/sys/fs/cgroup').map(d => join('/sys/fs/cgroup', d))]) {
-    for (const pod of uids.map(uid => join(root, 'gantry/pods', uid)).filter(p => existsSync(p))) {
+    for (const pod of uids.map(uid => join(root, 'gantry-test/n1', uid)).filter(p => existsSync(p))) {
       for (const c of readdirSync(pod, { withFileTypes: true }).filter(d => d.isDirectory())) removeEmpty(join(pod, c.name))
       removeEmpty(pod)
     }
