@@ -13,7 +13,7 @@ test('the node agent on a machine of its own', { timeout: 180_000 }, async () =>
   const { NODE_TEST_CONTEXT: _, ...env } = process.env
   const child = spawn('unshare', [
     '--net', '--mount', '--pid', '--fork', '--kill-child=SIGKILL', '--mount-proc', process.execPath, '--disable-warning=ExperimentalWarning', lab,
-  ], { stdio: ['ignore', 'pipe', 'inherit'], env })
+  ], { stdio: ['pipe', 'pipe', 'inherit'], env })
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => { output += text })
   const [code] = await once(child, 'close') as [number]

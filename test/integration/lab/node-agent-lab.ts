@@ -4,6 +4,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -25,6 +26,10 @@ const ADDRESS = '192.0.2.10'
 const DAEMON = fileURLToPath(new URL('../../../src/cli/daemon.ts', import.meta.url))
 const dir = mkdtempSync(join(tmpdir(), 'gantry-agent-'))
 const loop = 'trap "exit 7" TERM; while :; do sleep 0.1; done'
+
+// The pipe ends with whoever started this, also when that was killed; the first process of a pid namespace takes all along.
+const starter = process.stdin as Socket
+starter.on('end', () => process.exit(1)).resume().unref()
 
 let server: ServerProcess
 let client: RemoteClient
