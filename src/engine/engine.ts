@@ -209,8 +209,8 @@ export interface ImageInfo {
   sizeBytes: number
   createdAtMs: number
   labels: Record<string, string>
-  /** Where its content came from first; left out where that is not known, which counts as `local` (built, loaded, imported). */
-  origin?: 'registry' | 'local'
+  /** Where its names came from first: a registry, or the cluster itself (built, loaded, imported). */
+  origin: 'registry' | 'local'
 }
 
 export interface ImageConfig {

@@ -80,7 +80,7 @@ test('peers are machines with an address and pods\' addresses, without this one'
 })
 
 test('the images of a node are listed by tag and by digest', () => {
-  const image = { id: 'sha256:c', sizeBytes: 5, createdAtMs: 0, labels: {} }
+  const image = { id: 'sha256:c', sizeBytes: 5, createdAtMs: 0, labels: {}, origin: 'local' as const }
   assert.deepEqual(imagesStatus([
     { ...image, names: ['reg:5000/a/b:1', 'reg:5000/a/b:2'], digests: ['sha256:x', 'sha256:y'] }, { ...image, names: [], digests: [] },
   ]), [{ names: ['reg:5000/a/b:1', 'reg:5000/a/b:2', 'reg:5000/a/b@sha256:x', 'reg:5000/a/b@sha256:y'], sizeBytes: 5 }])

@@ -5,7 +5,7 @@ import type { ImageInfo } from '../engine.ts'
 import { putDocument } from './content.ts'
 import { isDigest } from './reference.ts'
 import { DANGLING, toInfo } from './store.ts'
-import type { ImageStore } from './store.ts'
+import type { ImageStore, Tagging } from './store.ts'
 import type { Unpacker } from './unpack.ts'
 import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
 
@@ -78,12 +78,12 @@ export async function writeImage(
  * Resolves with the image.
  */
 export async function nameImage(
-  x: ImageContext, names: string[], target: Descriptor, lease: string, taggedAtMs = Date.now(),
+  x: ImageContext, names: string[], target: Descriptor, lease: string, tagging: Tagging = { taggedAtMs: Date.now(), origin: 'local' },
 ): Promise<ImageInfo> {
   for (const name of names) {
     const before = x.store.record(name)
     if (before !== undefined && before.targetDigest !== target.digest) await keepIfUsed(x, before.target, name, lease)
-    await x.store.put(name, target, taggedAtMs, lease)
+    await x.store.put(name, target, tagging, lease)
   }
   const resolved = await x.store.resolve(target)
   return toInfo(resolved, await x.store.recordsOf(resolved.id))
@@ -94,7 +94,7 @@ export async function keepIfUsed(x: ImageContext, target: Descriptor, losing: st
   const resolved = await x.store.resolve(target).catch(() => undefined)
   if (resolved === undefined || !x.users().some(u => u.imageId === resolved.id)) return false
   for (const r of await x.store.recordsOf(resolved.id)) if (r.name !== losing) return true
-  await x.store.put(`${DANGLING}${target.digest}`, target, Date.now(), lease)
+  await x.store.put(`${DANGLING}${target.digest}`, target, { taggedAtMs: Date.now(), origin: 'local' }, lease)
   return true
 }
 

@@ -13,6 +13,7 @@ import { choosePlatform } from './platform.ts'
 import { familiar, formatReference, parseReference } from './reference.ts'
 import type { Reference } from './reference.ts'
 import { toInfo } from './store.ts'
+import type { Tagging } from './store.ts'
 
 export interface PullOptions {
   auth?: RegistryAuth
@@ -27,7 +28,7 @@ export interface PullOptions {
 const MAX_DOWNLOADS = 4
 const PROGRESS_EVERY_MS = 100
 
-interface Found extends FetchedManifest { sources: Source[]; taggedAtMs: number; fromRegistry: boolean }
+interface Found extends FetchedManifest, Tagging { sources: Source[]; fromRegistry: boolean }
 
 export class Puller {
   readonly #x: ImageContext
@@ -136,7 +137,7 @@ export class Puller {
         return []
       }
     }))
-    return { ...manifest, sources: [...holders.flat(), registry], taggedAtMs: Date.now(), fromRegistry: true }
+    return { ...manifest, sources: [...holders.flat(), registry], taggedAtMs: Date.now(), origin: 'registry', fromRegistry: true }
   }
 
   #registry(parsed: Reference, options: PullOptions): Repository {
@@ -195,7 +196,7 @@ export class Puller {
       // An aborted sibling is only the consequence.
       throw failures.find(f => f instanceof EngineError) ?? e
     }
-    return nameImage(x, [full], target, lease, found.taggedAtMs)
+    return nameImage(x, [full], target, lease, found)
   }
 
   async #blob(

@@ -5,7 +5,7 @@ import { blobStream, readDocument } from './content.ts'
 import { isIndexType } from './media-types.ts'
 import type { Index } from './media-types.ts'
 import { isDigest } from './reference.ts'
-import { TAGGED_HEADER } from '../registry/peer.ts'
+import { ORIGIN_HEADER, TAGGED_HEADER } from '../registry/peer.ts'
 import type { ImageRecord } from './store.ts'
 import { orAbsent } from '../containerd/index.ts'
 
@@ -68,7 +68,7 @@ export class PeerServer {
       status: 200, body: blobStream(this.#x.containerd, digest),
       headers: {
         'content-type': mediaType, 'content-length': String(info.size), 'docker-content-digest': digest,
-        ...(record === undefined ? {} : { [TAGGED_HEADER]: String(record.taggedAtMs) }),
+        ...(record === undefined ? {} : { [TAGGED_HEADER]: String(record.taggedAtMs), [ORIGIN_HEADER]: record.origin }),
       },
     }
   }

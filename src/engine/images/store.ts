@@ -15,6 +15,7 @@ import { chainIds } from './unpack.ts'
 
 /** When a name was given its target, in milliseconds, where that happened first: peers copy it. */
 export const TAGGED_LABEL = 'gantry/tagged-at'
+const ORIGIN_LABEL = 'gantry/origin'
 /** Records under this prefix keep an image that lost its last name while containers use it. */
 export const DANGLING = 'dangling.gantry/image@'
 
@@ -34,7 +35,10 @@ export interface Resolved {
   sizeBytes: number
 }
 
-export interface ImageRecord { name: string; targetDigest: string; taggedAtMs: number; target: Descriptor }
+/** When and where a name was given to its target first: of several nodes' images of one name the newest is right. */
+export interface Tagging { taggedAtMs: number; origin: 'registry' | 'local' }
+
+export interface ImageRecord extends Tagging { name: string; targetDigest: string; target: Descriptor }
 
 export class ImageStore {
   readonly #containerd: ContainerdClient
@@ -104,16 +108,16 @@ export class ImageStore {
   record(name: string): ImageRecord | undefined { return this.#records.get(name) }
 
   /** Gives `name` its target. Content must be protected by a lease until this resolves. */
-  async put(name: string, target: Descriptor, taggedAtMs: number, lease: string): Promise<void> {
+  async put(name: string, target: Descriptor, { taggedAtMs, origin }: Tagging, lease: string): Promise<void> {
     const { platform: _, urls: __, ...descriptor } = target
-    const image: Image = { name, target: descriptor, labels: { [TAGGED_LABEL]: String(taggedAtMs) } }
+    const image: Image = { name, target: descriptor, labels: { [TAGGED_LABEL]: String(taggedAtMs), [ORIGIN_LABEL]: origin } }
     try {
       await this.#containerd.images.create(image, { lease })
     } catch (e) {
       if (!hasCode(e, Code.alreadyExists)) throw e
-      await this.#containerd.images.update(image, ['target', `labels.${TAGGED_LABEL}`], { lease })
+      await this.#containerd.images.update(image, ['target', `labels.${TAGGED_LABEL}`, `labels.${ORIGIN_LABEL}`], { lease })
     }
-    this.#set({ name, target: descriptor, targetDigest: descriptor.digest, taggedAtMs })
+    this.#set({ name, target: descriptor, targetDigest: descriptor.digest, taggedAtMs, origin })
   }
 
   /** With `sync` unreferenced content is gone when this resolves. */
@@ -231,6 +235,7 @@ function toRecord(i: Image): ImageRecord {
   return {
     name: i.name, target: i.target, targetDigest: i.target.digest,
     taggedAtMs: Number.isFinite(tagged) && tagged > 0 ? tagged : timestampMs(i.createdAt) ?? 0,
+    origin: i.labels[ORIGIN_LABEL] === 'registry' ? 'registry' : 'local',
   }
 }
 
@@ -240,5 +245,6 @@ export function toInfo(resolved: Resolved, records: ImageRecord[]): ImageInfo {
   return {
     id: resolved.id, names: named.map(r => r.name), digests: named.map(r => r.targetDigest), sizeBytes: resolved.sizeBytes,
     createdAtMs: Number.isNaN(created) ? 0 : created, labels: resolved.config.config?.Labels ?? {},
+    origin: named.some(r => r.origin === 'registry') ? 'registry' : 'local',
   }
 }

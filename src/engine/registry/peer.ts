@@ -1,4 +1,5 @@
 /** A peer node as a source of images: the same protocol, with the registry's host in the query. */
+import type { Tagging } from '../images/store.ts'
 import type { Readable } from 'node:stream'
 import { EngineError } from '../engine.ts'
 import type { PeerEndpoint } from '../engine.ts'
@@ -11,6 +12,8 @@ import type { FetchedManifest, Source } from './source.ts'
 
 /** Header with the time (ms) a tag was given to its image where that happened first: the newest of several peers is right. */
 export const TAGGED_HEADER = 'gantry-tagged-at'
+/** Header with where the image came from first: `registry` or `local`. */
+export const ORIGIN_HEADER = 'gantry-origin'
 const STALL_MS = 10_000
 
 export class Peer implements Source {
@@ -25,7 +28,7 @@ export class Peer implements Source {
   }
 
   /** The manifest with the time its tag was set. */
-  async tagged(reference: string): Promise<FetchedManifest & { taggedAtMs: number }> {
+  async tagged(reference: string): Promise<FetchedManifest & Tagging> {
     const answer = await this.#get(`manifests/${reference}`, { accept: ACCEPT_MANIFESTS })
     if (answer.status !== 200) {
       answer.body.destroy()
@@ -33,7 +36,7 @@ export class Peer implements Source {
     }
     const manifest = await readManifest(answer, reference, this.name)
     const at = Number(answer.headers[TAGGED_HEADER])
-    return { ...manifest, taggedAtMs: Number.isFinite(at) ? at : 0 }
+    return { ...manifest, taggedAtMs: Number.isFinite(at) ? at : 0, origin: answer.headers[ORIGIN_HEADER] === 'registry' ? 'registry' : 'local' }
   }
 
   manifest(reference: string): Promise<FetchedManifest> {

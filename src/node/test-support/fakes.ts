@@ -192,7 +192,7 @@ export class FakeEngine {
   }
 }
 
-function image(name: string): ImageInfo { return { id: 'sha256:1', names: [name], digests: ['sha256:2'], sizeBytes: 1, createdAtMs: 0, labels: {} } }
+function image(name: string): ImageInfo { return { id: 'sha256:1', names: [name], digests: ['sha256:2'], sizeBytes: 1, createdAtMs: 0, labels: {}, origin: 'local' } }
 
 export class FakeNetwork {
   readonly sandboxes = new Map<string, Sandbox>()
