@@ -53,6 +53,7 @@ export function register(program: Command): void {
 
   common(compose.command('down'))
     .description('remove everything the project made (named volumes stay)')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry compose down -f examples/talk/docker-compose.yml')
     .action((o: Common, command: Command) => withSession(command, async ({ client }) => {
       const name = projectOf(o)
@@ -61,6 +62,7 @@ export function register(program: Command): void {
       const gone = goneOf(client, name)
       await client.delete(namespaces, { name })
       await gone
+      if (o.output === 'json') return json({ removed: name })
       await line(`${name} removed`)
     }))
 

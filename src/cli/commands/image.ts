@@ -10,6 +10,9 @@ import { withSession } from '../context.ts'
 import { follow, nodePath, readyNode } from '../nodework.ts'
 import { json, line, size, StatusLine, table, UserError } from '../output.ts'
 
+interface ImportOptions { cmd?: string[]; env: string[]; node?: string; output?: string }
+interface BootstrapOptions { mirror?: string; node?: string; ifMissing?: boolean; output?: string }
+
 export function register(program: Command): void {
   const image = program.command('image').description('list, move and make images')
 
@@ -26,33 +29,36 @@ export function register(program: Command): void {
   image.command('pull <name>')
     .description('take an image from its registry; any node can then take it from this one')
     .option('--node <name>', 'node that pulls (default: the first that is ready)')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry image pull redis:7')
-    .action((name: string, o: { node?: string }, command: Command) => withSession(command, async ({ client }) => {
+    .action((name: string, o: { node?: string; output?: string }, command: Command) => withSession(command, async ({ client }) => {
       const node = await readyNode(client, o.node)
-      await follow(await client.requestOk('POST', nodePath(node, 'images/pull', { reference: name })))
-      await line(`${name} is on ${node}`)
+      await follow(await client.requestOk('POST', nodePath(node, 'images/pull', { reference: name })), { quiet: o.output === 'json' })
+      await done(o, { image: name, node }, `${name} is on ${node}`)
     }))
 
   image.command('push <name>')
     .description('send an image to its registry')
     .option('--insecure', 'use plain HTTP')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry image push registry.example.org/team/web:2')
-    .action((name: string, o: { insecure?: boolean }, command: Command) => withSession(command, async ({ client }) => {
+    .action((name: string, o: { insecure?: boolean; output?: string }, command: Command) => withSession(command, async ({ client }) => {
       const node = await readyNode(client, await holderOf(client, name))
-      await follow(await client.requestOk('POST', nodePath(node, 'images/push', { reference: name, insecure: o.insecure === true ? 'true' : undefined })))
-      await line(`${name} pushed`)
+      await follow(await client.requestOk('POST', nodePath(node, 'images/push', { reference: name, insecure: o.insecure === true ? 'true' : undefined })), { quiet: o.output === 'json' })
+      await done(o, { image: name, pushed: true }, `${name} pushed`)
     }))
 
   image.command('load [archive]')
     .description('load images from a "docker save" or OCI archive, or from standard input')
     .option('--node <name>', 'node that keeps them (default: the first that is ready)')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  docker save web:1 | gantry image load')
-    .action((archive: string | undefined, o: { node?: string }, command: Command) => withSession(command, async ({ client }) => {
+    .action((archive: string | undefined, o: { node?: string; output?: string }, command: Command) => withSession(command, async ({ client }) => {
       if (archive !== undefined && !existsSync(archive)) throw new UserError(`there is no file ${archive}`)
       const node = await readyNode(client, o.node)
       const body = archive === undefined ? process.stdin : createReadStream(archive)
-      const last = await follow(await client.requestOk('POST', nodePath(node, 'images/load'), { body }))
-      await line(last.status)
+      const last = await follow(await client.requestOk('POST', nodePath(node, 'images/load'), { body }), { quiet: o.output === 'json' })
+      await done(o, { node, status: last.status }, last.status)
     }))
 
   image.command('import <archive> <name>')
@@ -61,7 +67,7 @@ export function register(program: Command): void {
     .option('-e, --env <NAME=value>', 'environment variable of its containers; may be repeated', collect, [])
     .option('--node <name>', 'node that keeps it (default: the first that is ready)')
     .addHelpText('after', '\nExample:\n  tar -C rootfs -c . | gantry image import - team/base:1')
-    .action((archive: string, name: string, o: { cmd?: string[]; env: string[]; node?: string }, command: Command) => withSession(command, async ({ client }) => {
+    .action((archive: string, name: string, o: ImportOptions, command: Command) => withSession(command, async ({ client }) => {
       if (archive !== '-' && !existsSync(archive)) throw new UserError(`there is no file ${archive}`)
       const node = await readyNode(client, o.node)
       const config = { ...(o.cmd !== undefined && { cmd: o.cmd }), env: Object.entries(pairs('--env', o.env)).map(([k, v]) => `${k}=${v}`) }
@@ -84,15 +90,17 @@ export function register(program: Command): void {
   image.command('rm <name>')
     .description('remove an image from every node')
     .option('--force', 'also if containers use it')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry image rm web:1')
-    .action((name: string, o: { force?: boolean }, command: Command) => withSession(command, async ({ client }) => {
+    .action((name: string, o: { force?: boolean; output?: string }, command: Command) => withSession(command, async ({ client }) => {
       const holders = (await images(client)).find(r => matches(r.name, name))?.nodes ?? []
       if (holders.length === 0) throw new UserError(`no node has an image "${name}"; "gantry image ls" lists them`)
       for (const node of holders) {
         const force = o.force === true ? 'true' : undefined
         await client.requestOk('DELETE', nodePath(node, 'images', { reference: name, force })).then(b => b.resume())
-        await line(`${name} removed from ${node}`)
+        if (o.output !== 'json') await line(`${name} removed from ${node}`)
       }
+      if (o.output === 'json') await json({ image: name, removedFrom: holders })
     }))
 
   image.command('bootstrap <name>')
@@ -100,17 +108,22 @@ export function register(program: Command): void {
     .option('--mirror <url>', 'Debian mirror (default: the one this machine uses)')
     .option('--node <name>', 'node that keeps it (default: the first that is ready)')
     .option('--if-missing', 'do nothing if a node has it')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry image bootstrap debian:bookworm')
-    .action((name: string, o: { mirror?: string; node?: string; ifMissing?: boolean }, command: Command) => withSession(command, async ({ client }) => {
+    .action((name: string, o: BootstrapOptions, command: Command) => withSession(command, async ({ client }) => {
       await bootstrap(client, name, o)
     }))
 }
 
+function done(o: { output?: string }, value: object, text: string): Promise<void> {
+  return o.output === 'json' ? json(value) : line(text)
+}
+
 /** Makes `debian:SUITE` with debootstrap here and imports it on a node. */
-export async function bootstrap(client: RemoteClient, name: string, o: { mirror?: string; node?: string; ifMissing?: boolean }): Promise<void> {
+export async function bootstrap(client: RemoteClient, name: string, o: BootstrapOptions): Promise<void> {
   const suite = /^(?:docker\.io\/library\/)?debian:([a-z]+)(?:-slim)?$/.exec(name)?.[1]
   if (suite === undefined) throw new UserError(`"${name}" cannot be made from packages; debian:bookworm and debian:trixie can`, 2)
-  if (o.ifMissing === true && await holderOf(client, name) !== undefined) return line(`${name} is there already`)
+  if (o.ifMissing === true && await holderOf(client, name) !== undefined) return done(o, { image: name, made: false }, `${name} is there already`)
   const node = await readyNode(client, o.node)
   const status = new StatusLine()
   await bootstrapDebian({
@@ -121,7 +134,7 @@ export async function bootstrap(client: RemoteClient, name: string, o: { mirror?
     },
   })
   status.done()
-  await line(`${name} made from Debian packages, on ${node}`)
+  await done(o, { image: name, made: true, node }, `${name} made from Debian packages, on ${node}`)
 }
 
 /** Every image of the cluster by name, from what the nodes report. */

@@ -20,24 +20,33 @@ export function register(program: Command): void {
     })
   machine.command('start <name>')
     .description('start a stopped or killed host')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry machine start node-2')
-    .action(async (name: string) => {
-      await line(await startHost(layout(), cluster(), name) ? `${name} started` : `${name} runs already`)
+    .action(async (name: string, o: Output) => {
+      await say(o, name, await startHost(layout(), cluster(), name) ? 'started' : 'runs already')
     })
   machine.command('stop <name>')
     .description('stop a host in an orderly way')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry machine stop node-2')
-    .action(async (name: string) => {
+    .action(async (name: string, o: Output) => {
       await stopHost(layout(), cluster(), name)
-      await line(`${name} stopped`)
+      await say(o, name, 'stopped')
     })
   machine.command('kill <name>')
     .description('end a host at once, as a power cut would')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry machine kill node-2')
-    .action(async (name: string) => {
+    .action(async (name: string, o: Output) => {
       await killHost(layout(), cluster(), name)
-      await line(`${name} killed`)
+      await say(o, name, 'killed')
     })
+}
+
+interface Output { output?: string }
+
+function say(o: Output, name: string, state: string): Promise<void> {
+  return o.output === 'json' ? json({ name, state }) : line(`${name} ${state}`)
 }
 
 function cluster(): ClusterFile {

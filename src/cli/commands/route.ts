@@ -64,9 +64,11 @@ export function register(program: Command): void {
   route.command('rm <name>')
     .description('remove a route')
     .option('-n, --namespace <name>', 'its namespace')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry route rm lattice-app')
-    .action((name: string, o: { namespace?: string }, command: Command) => withSession(command, async s => {
+    .action((name: string, o: { namespace?: string; output?: string }, command: Command) => withSession(command, async s => {
       await s.client.delete(routes, { name, namespace: o.namespace ?? s.namespace })
+      if (o.output === 'json') return json({ removed: name })
       await line(`route/${name} removed`)
     }))
 }

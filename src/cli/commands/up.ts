@@ -38,9 +38,11 @@ export function register(program: Command): void {
   program.command('down')
     .description('stop this machine\'s cluster')
     .option('--purge', 'also remove its data and everything it made in the kernel')
+    .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry down --purge')
-    .action(async (o: { purge?: boolean }) => {
+    .action(async (o: { purge?: boolean; output?: string }) => {
       const found = await guarded(() => down(layout(), o.purge === true, text => void note(text)))
+      if (o.output === 'json') return json({ found, purged: o.purge === true })
       if (!found) await note('there is no cluster here')
     })
 }
