@@ -27,12 +27,23 @@ interface LinkInfo {
   linkinfo?: { info_kind?: string; info_data?: { id?: number; local?: string; port?: number } }
 }
 
-/** MTU of the interface that has `address`, less what VXLAN adds to a packet. */
+/**
+ * MTU of the interface that has `address`, less what VXLAN adds to a packet. A machine that is alone has a loopback address;
+ * its pods' packets leave by the default route, if at all.
+ */
 export async function overlayMtu(address: string): Promise<number> {
   const found = JSON.parse((await run('ip', ['-j', '-4', 'addr', 'show', 'to', `${address}/32`])) || '[]') as Partial<AddressInfo>[]
   const underlay = found.find((entry): entry is AddressInfo => entry.mtu !== undefined)
   if (underlay === undefined) throw new NetworkError('invalid', `no interface of this machine has the address ${address}`)
-  return Math.min(underlay.mtu, 65_535) - vxlanOverheadBytes
+  const { mtu } = underlay.ifname === 'lo' ? await wayOut() : underlay
+  return mtu - vxlanOverheadBytes
+}
+
+async function wayOut(): Promise<{ mtu: number }> {
+  const [route] = JSON.parse((await run('ip', ['-j', '-4', 'route', 'show', 'default'])) || '[]') as { dev: string }[]
+  if (route === undefined) return { mtu: 1500 }
+  const [link] = JSON.parse(await run('ip', ['-j', 'link', 'show', 'dev', route.dev])) as { mtu: number }[]
+  return { mtu: link!.mtu }
 }
 
 /** Makes what is missing and puts right what differs; running traffic is not disturbed by what is as it should be. */
