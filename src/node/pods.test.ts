@@ -192,6 +192,17 @@ test('a container that cannot be started is reported and tried again with back-o
   await all.close()
 })
 
+test('a start that containerd breaks off is made again and is no restart', async () => {
+  const node = fakeNode()
+  node.engine.breakOff.add('main')
+  const all = start(node)
+  node.client.add(pod('a'))
+  await until(() => status(node, 'a').phase === 'Running')
+  assert.equal(main(node, 'a')?.restartCount, 0)
+  assert.equal(main(node, 'a')?.lastState?.terminated, undefined)
+  await all.close()
+})
+
 test('hooks: a failed postStart stops the container, preStop runs before the signal', async () => {
   const node = fakeNode()
   const all = start(node)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { isReason } from '../../core/errors.ts'
 import { pods } from '../../core/kinds.ts'
 import type { Container, Pod, PodStatus, Secret } from '../../core/types/index.ts'
+import { EngineError } from '../../engine/engine.ts'
 import type { ContainerInfo } from '../../engine/engine.ts'
 import { NetworkError } from '../../network/network.ts'
 import { JsonFile } from '../atomic-file.ts'
@@ -384,22 +385,21 @@ export class PodWorker {
     try {
       id = await createContainer(this.#input(), c, attempt, backoffLevel)
     } catch (e) {
-      const reason = e instanceof ConfigError ? 'CreateContainerConfigError' : 'CreateContainerError'
-      const failures = (this.#createFailures.get(c.name) ?? 0) + 1
-      this.#createFailures.set(c.name, failures)
-      c.waiting = { reason, message: errorText(e) }
-      c.retryAtMs = Date.now() + setupDelayMs(failures)
-      // The image may have been removed since it was found.
-      c.imagePresent = false
-      this.#event('Warning', 'Failed', `Error: ${errorText(e)}`, c)
+      this.#createFailed(c, e)
       return false
     }
-    this.#createFailures.delete(c.name)
     this.#ids.add(id)
     this.#hooks.onContainer(id)
     this.#event('Normal', 'Created', `Created container: ${c.name}`, c)
     const before = c.state === 'exited' ? terminatedState(c) : c.last
-    const startError = await this.#startOnce(id)
+    let startError: string | undefined
+    try {
+      startError = await this.#startOnce(id)
+    } catch (e) {
+      this.#createFailed(c, e)
+      return false
+    }
+    this.#createFailures.delete(c.name)
     const info = containers.inspect(id)
     for (const field of ['waiting', 'retryAtMs', 'exitCode', 'oomKilled', 'startError', 'terminationMessage', 'finishedAtMs', 'stopWanted'] as const) {
       delete c[field]
@@ -423,7 +423,18 @@ export class PodWorker {
     return false
   }
 
-  /** Resolves with why it could not be started, if so. */
+  /** The same attempt is made again, after a while. */
+  #createFailed(c: ContainerView, e: unknown): void {
+    const failures = (this.#createFailures.get(c.name) ?? 0) + 1
+    this.#createFailures.set(c.name, failures)
+    c.waiting = { reason: e instanceof ConfigError ? 'CreateContainerConfigError' : 'CreateContainerError', message: errorText(e) }
+    c.retryAtMs = Date.now() + setupDelayMs(failures)
+    // The image may have been removed since it was found.
+    c.imagePresent = false
+    this.#event('Warning', 'Failed', `Error: ${errorText(e)}`, c)
+  }
+
+  /** Resolves with why it could not be started, if so. Rejects if nobody can say, for containerd or the log daemon went away meanwhile. */
   async #startOnce(id: string): Promise<string | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
@@ -431,7 +442,10 @@ export class PodWorker {
         return undefined
       } catch (e) {
         // The Pod's shim leaves with its last container: one that is started at that moment meets a closing door.
-        if (attempt === SHIM_TRIES || !SHIM_LEAVING.test(errorText(e))) return errorText(e)
+        if (attempt === SHIM_TRIES || !SHIM_LEAVING.test(errorText(e))) {
+          if (e instanceof EngineError && e.code === 'unavailable') throw e
+          return errorText(e)
+        }
         await new Promise<void>(resolve => { setTimeout(resolve, SHIM_RETRY_MS * 2 ** attempt) })
       }
     }

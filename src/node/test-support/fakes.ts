@@ -121,6 +121,8 @@ export class FakeEngine {
   images = new Set(['docker.io/library/busybox:1'])
   /** Throw this from `start` of the container with that name. */
   startErrors = new Map<string, string>()
+  /** `start` of these breaks off once, as when containerd is killed. */
+  breakOff = new Set<string>()
   execExit = 0
   readonly #handlers = new Set<(e: EngineEvent) => void>()
   #pid = 100
@@ -148,6 +150,7 @@ export class FakeEngine {
         },
         start: async (id: string) => {
           const name = this.specs.get(id)!.labels!['io.gantry.container']!
+          if (this.breakOff.delete(name)) throw new EngineError('unavailable', 'Connection dropped')
           const error = this.startErrors.get(name)
           if (error !== undefined) throw new EngineError('failed', error)
           this.infos.set(id, { ...this.infos.get(id)!, state: 'running', pid: ++this.#pid, startedAtMs: Date.now() })
