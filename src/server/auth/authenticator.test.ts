@@ -79,46 +79,46 @@ test('service account tokens hold while account and pod live, for their audience
   memory.put(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'sa', namespace: 'a', uid: 'u1' } })
   memory.put(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'a', uid: 'p1' }, spec: { containers: [] } })
   const input = { namespace: 'a', name: 'sa', uid: 'u1', audiences: [tokens.issuer], expirationSeconds: 600, pod: { name: 'p', uid: 'p1' } }
-  const { token } = tokens.issue(input)
+  const { token } = await tokens.issue(input)
   const ask = (text: string) => authenticator.authenticate(request({ headers: [['Authorization', `Bearer ${text}`]] }))
   const user = await ask(token)
   assert.equal(user?.name, 'system:serviceaccount:a:sa')
   assert.deepEqual(user?.groups, ['system:serviceaccounts', 'system:serviceaccounts:a', 'system:authenticated'])
   assert.deepEqual(user?.extra?.['authentication.kubernetes.io/pod-name'], ['p'])
   assert.equal(await ask(token), user)
-  assert.equal(await ask(tokens.issue({ ...input, audiences: ['vault'] }).token), undefined)
-  assert.equal((await authenticator.userOfToken(tokens.issue({ ...input, audiences: ['vault'] }).token, ['vault', 'x']))?.audiences[0], 'vault')
-  assert.equal(await ask(tokens.issue(input, Date.now() - 700_000).token), undefined)
+  assert.equal(await ask((await tokens.issue({ ...input, audiences: ['vault'] })).token), undefined)
+  assert.equal((await authenticator.userOfToken((await tokens.issue({ ...input, audiences: ['vault'] })).token, ['vault', 'x']))?.audiences[0], 'vault')
+  assert.equal(await ask((await tokens.issue(input, Date.now() - 700_000)).token), undefined)
   memory.remove(pods, { namespace: 'a', name: 'p' })
   assert.equal(await ask(token), undefined)
-  const unbound = tokens.issue({ ...input, pod: undefined as never }).token
+  const unbound = (await tokens.issue({ ...input, pod: undefined as never })).token
   assert.equal((await ask(unbound))?.name, 'system:serviceaccount:a:sa')
   memory.put(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'sa', namespace: 'a', uid: 'u2' } })
   assert.equal(await ask(unbound), undefined)
 })
 
-test('forged tokens are refused', () => {
+test('forged tokens are refused', async () => {
   const input = { namespace: 'a', name: 'sa', uid: 'u1', audiences: [], expirationSeconds: 600 }
-  const { token } = tokens.issue(input)
+  const { token } = await tokens.issue(input)
   const [head, body, signature] = token.split('.') as [string, string, string]
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const claims = JSON.parse(Buffer.from(body, 'base64url').toString())
   const header = JSON.parse(Buffer.from(head, 'base64url').toString())
-  assert.ok(tokens.verify(token))
-  assert.equal(tokens.verify(`${head}.${encode({ ...claims, sub: 'system:serviceaccount:kube-system:x' })}.${signature}`), undefined)
-  assert.equal(tokens.verify(`${encode({ ...header, alg: 'none' })}.${body}.`), undefined)
-  assert.equal(tokens.verify(`${encode({ ...header, alg: 'HS256' })}.${body}.${signature}`), undefined)
-  assert.equal(tokens.verify('a.b.c'), undefined)
-  assert.equal(tokens.verify(''), undefined)
+  assert.ok(await tokens.verify(token))
+  assert.equal(await tokens.verify(`${head}.${encode({ ...claims, sub: 'system:serviceaccount:kube-system:x' })}.${signature}`), undefined)
+  assert.equal(await tokens.verify(`${encode({ ...header, alg: 'none' })}.${body}.`), undefined)
+  assert.equal(await tokens.verify(`${encode({ ...header, alg: 'HS256' })}.${body}.${signature}`), undefined)
+  assert.equal(await tokens.verify('a.b.c'), undefined)
+  assert.equal(await tokens.verify(''), undefined)
   // Another server of the same cluster accepts it, another cluster does not.
-  assert.ok(new ServiceAccountTokens(key, 'cluster.local').verify(token))
+  assert.ok(await new ServiceAccountTokens(key, 'cluster.local').verify(token))
 })
 
 test('another CA signs with another key', async () => {
   const other = new ServiceAccountTokens((await createCA('other')).key, 'cluster.local')
-  const { token } = other.issue({ namespace: 'a', name: 'sa', uid: 'u1', audiences: [], expirationSeconds: 600 })
-  assert.ok(other.verify(token))
-  assert.equal(tokens.verify(token), undefined)
+  const { token } = await other.issue({ namespace: 'a', name: 'sa', uid: 'u1', audiences: [], expirationSeconds: 600 })
+  assert.ok(await other.verify(token))
+  assert.equal(await tokens.verify(token), undefined)
 })
 
 test('impersonation needs the right to each part and replaces the user', async () => {

@@ -68,7 +68,7 @@ export class Authenticator {
     if (known !== undefined) {
       return audiences?.length && !audiences.includes(tokens.issuer) ? undefined : { user: known, audiences: [tokens.issuer] }
     }
-    const claims = tokens.verify(token)
+    const claims = await tokens.verify(token)
     if (claims === undefined) return undefined
     const accepted = claims.aud.filter((a) => (audiences?.length ? audiences : [tokens.issuer]).includes(a))
     if (accepted.length === 0 || !await this.#stillBound(claims)) return undefined

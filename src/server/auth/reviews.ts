@@ -103,7 +103,7 @@ async function requestToken(
     throw new ApiError('Forbidden', `serviceaccounts ${JSON.stringify(name)} is forbidden: node "${node}" may request tokens only for pods that are bound to it`)
   }
   const lifetimeS = Math.min(expirationSeconds, MAX_TOKEN_S)
-  const issued = tokens.issue({
+  const issued = await tokens.issue({
     namespace, name, uid: account.metadata.uid!, audiences: audiences.length > 0 ? audiences : [tokens.issuer], expirationSeconds: lifetimeS, ...bound,
   })
   return {
