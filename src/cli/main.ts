@@ -2,12 +2,10 @@
  * The `gantry` command. Each command is a file in `commands/` that is loaded only when it is called, so that a command
  * costs what it needs and no more. Every command is a client of the API; `up` and `down` make and remove what serves it.
  */
+import './compile-cache.ts'
 import { Command, CommanderError } from 'commander'
-import { enableCompileCache } from 'node:module'
 import { ApiError } from '../core/errors.ts'
 import { note, paint, UserError } from './output.ts'
-
-enableCompileCache()
 
 /** Command → file in commands/. The order is that of the help. */
 const commands: Record<string, string> = {

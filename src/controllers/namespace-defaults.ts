@@ -1,11 +1,8 @@
-/** What every namespace holds from the start: the service account `default` and the cluster's CA for its Pods. */
+/** Keeps what every namespace holds: makes it again when it was deleted, and gives a changed CA to all. */
 import { Controller, watch, type Source } from '../core/controller.ts'
-import { isReason } from '../core/errors.ts'
 import { configMaps, namespaces, serviceAccounts, type Kind } from '../core/kinds.ts'
-import type { ApiObject } from '../core/types/index.ts'
+import { defaultServiceAccount, mayBeThere, ROOT_CA, rootCaConfigMap } from '../core/namespace-defaults.ts'
 import { errorLog, type Context, type Running } from './context.ts'
-
-const ROOT_CA = 'kube-root-ca.crt'
 
 export class NamespaceDefaults implements Running {
   readonly #context: Context
@@ -38,23 +35,11 @@ export class NamespaceDefaults implements Running {
     const object = informers.of(namespaces).get(namespace)
     if (object === undefined || object.metadata.deletionTimestamp !== undefined) return
     if (informers.of(serviceAccounts).get(`${namespace}/default`) === undefined) {
-      await this.#create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } })
+      await client.create(serviceAccounts, defaultServiceAccount(namespace)).catch(mayBeThere)
     }
-    const data = { 'ca.crt': this.#rootCaPem }
+    const wanted = rootCaConfigMap(namespace, this.#rootCaPem)
     const ca = informers.of(configMaps).get(`${namespace}/${ROOT_CA}`)
-    if (ca === undefined) {
-      await this.#create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: ROOT_CA, namespace }, data })
-    } else if (ca.data?.['ca.crt'] !== this.#rootCaPem) {
-      await client.update(configMaps, { ...ca, data })
-    }
-  }
-
-  async #create<T extends ApiObject>(kind: Kind<T>, object: T): Promise<void> {
-    try {
-      await this.#context.client.create(kind, object)
-    } catch (e) {
-      // The namespace may have begun to go meanwhile.
-      if (!isReason(e, 'AlreadyExists') && !isReason(e, 'Forbidden') && !isReason(e, 'NotFound')) throw e
-    }
+    if (ca === undefined) await client.create(configMaps, wanted).catch(mayBeThere)
+    else if (ca.data?.['ca.crt'] !== this.#rootCaPem) await client.update(configMaps, { ...ca, data: wanted.data! })
   }
 }

@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { LOGGER_NODE_FLAGS } from '../engine/logger/flags.ts'
 import { startDetached } from './exec.ts'
 import { identify, type ProcessId, signal, waitForEnd } from './process.ts'
 
@@ -13,8 +14,8 @@ export interface ServiceCommand { name: string; command: string[] }
 
 /** The command line of one of Gantry's own daemons. */
 export function gantryDaemon(name: 'server' | 'agent' | 'router' | 'logger', configFile: string): ServiceCommand {
-  // Small young generation and no lazy feedback: daemons are long-lived and idle most of the time.
-  const heap = name === 'logger' ? ['--max-semi-space-size=1', '--max-old-space-size=64'] : ['--max-semi-space-size=8']
+  // A small young generation: daemons are long-lived and idle most of the time.
+  const heap = name === 'logger' ? LOGGER_NODE_FLAGS : ['--max-semi-space-size=8']
   return { name, command: [process.execPath, '--disable-warning=ExperimentalWarning', ...heap, entry, name, configFile] }
 }
 

@@ -4,13 +4,13 @@ import { ApiError, notFound, qualifiedName } from '../core/errors.ts'
 import { machines, namespaces, serviceAccounts } from '../core/kinds.ts'
 import type { Kind } from '../core/kinds.ts'
 import { generateName } from '../core/names.ts'
+import { ROOT_CA } from '../core/namespace-defaults.ts'
 import type { ApiObject, Machine, Namespace, Node, Pod, ServiceAccount } from '../core/types/index.ts'
 import type { Cache } from './cache.ts'
 
 const TOKEN_MOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 const TOKEN_EXPIRATION_S = 3607
 const TOLERATION_S = 300
-export const ROOT_CA = 'kube-root-ca.crt'
 
 function forbid(kind: Kind, object: ApiObject, why: string, causes?: { reason: string; message: string; field?: string }[]): ApiError {
   const { name } = object.metadata

@@ -11,13 +11,14 @@ import type { Duplex } from 'node:stream'
 import type { Client } from '../core/client.ts'
 import { ApiError } from '../core/errors.ts'
 import type { Kind, KindTable } from '../core/kinds.ts'
+import type { Logger } from '../core/log.ts'
 import { parseBody, validateShape } from '../core/schema/decode.ts'
 import type { ApiObject } from '../core/types/index.ts'
 import type { ServerConfig } from '../machines/layout.ts'
 import { forbidden } from './auth/forbidden.ts'
 import type { Health, Metrics } from './health.ts'
 import type {
-  Attributes, Context, Decision, Handler, Logger, Request, RequestInfo, Response, ServerHost, UpgradeHandler, User, VirtualResource,
+  Attributes, Context, Decision, Handler, Request, RequestInfo, Response, ServerHost, UpgradeHandler, User, VirtualResource,
 } from './host.ts'
 import type { Lister } from './listing.ts'
 import type { Registry } from './registry.ts'

@@ -8,7 +8,7 @@ import type { ApiObject } from '../core/types/index.ts'
 import type { Change, Store } from '../store/store.ts'
 import { Cached } from './cached.ts'
 import { Codec, kindPrefix, kindPrefixOf } from './codec.ts'
-import type { Logger } from './host.ts'
+import type { Logger } from '../core/log.ts'
 
 /** Changes of a kind are kept this long, but no more than so many. */
 const HISTORY_MS = 5 * 60_000

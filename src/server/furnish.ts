@@ -1,9 +1,8 @@
 /** Objects the server itself makes: the first namespaces, and what each namespace holds before its first Pod. */
-import { isReason } from '../core/errors.ts'
 import { configMaps, namespaces, serviceAccounts } from '../core/kinds.ts'
 import type { Kind } from '../core/kinds.ts'
-import type { ApiObject, ConfigMap, Namespace, ServiceAccount } from '../core/types/index.ts'
-import { ROOT_CA } from './admission.ts'
+import { defaultServiceAccount, mayBeThere, rootCaConfigMap } from '../core/namespace-defaults.ts'
+import type { ApiObject, Namespace } from '../core/types/index.ts'
 import type { Registry } from './registry.ts'
 
 const FIRST_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-lease']
@@ -11,19 +10,16 @@ const FIRST_NAMESPACES = ['default', 'kube-system', 'kube-public', 'kube-node-le
 async function ensure<T extends ApiObject>(registry: Registry, kind: Kind<T>, object: T): Promise<void> {
   const { namespace, name } = object.metadata
   if (registry.cache.of(kind).get(kind.namespaced ? `${namespace}/${name}` : name) !== undefined) return
-  try {
-    await registry.create(kind, object)
-  } catch (e) {
-    // Another server, or another request, was faster; or the namespace is going.
-    if (!isReason(e, 'AlreadyExists') && !isReason(e, 'Forbidden') && !isReason(e, 'NotFound')) throw e
-  }
+  await registry.create(kind, object).catch(mayBeThere)
 }
 
-/** The service account `default` and the CA that its Pods trust. */
+/**
+ * At once with the namespace, so that its first Pod need not wait; the controller `namespace-defaults` keeps them later.
+ */
 export async function furnishNamespace(registry: Registry, namespace: string, ca: string): Promise<void> {
   await Promise.all([
-    ensure<ServiceAccount>(registry, serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } }),
-    ensure<ConfigMap>(registry, configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: ROOT_CA, namespace }, data: { 'ca.crt': ca } }),
+    ensure(registry, serviceAccounts, defaultServiceAccount(namespace)),
+    ensure(registry, configMaps, rootCaConfigMap(namespace, ca)),
   ])
 }
 

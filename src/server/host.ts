@@ -7,18 +7,13 @@ import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import type { Client } from '../core/client.ts'
 import type { Kind, KindTable } from '../core/kinds.ts'
+import type { Logger } from '../core/log.ts'
 import type { ApiObject } from '../core/types/index.ts'
 import type { ServerConfig } from '../machines/layout.ts'
 import type { Registry } from './registry.ts'
 
 export type Request = IncomingMessage | Http2ServerRequest
 export type Response = ServerResponse | Http2ServerResponse
-
-export interface Logger {
-  info(message: string, fields?: Record<string, unknown>): void
-  warn(message: string, fields?: Record<string, unknown>): void
-  error(message: string, fields?: Record<string, unknown>): void
-}
 
 /** Who asks. */
 export interface User {

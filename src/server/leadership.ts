@@ -1,5 +1,5 @@
 /** Controllers and the scheduler run on one server at a time: the one that holds the store's lease. */
-import type { Logger } from './host.ts'
+import type { Logger } from '../core/log.ts'
 import type { Store } from '../store/store.ts'
 
 const TTL_MS = 10_000

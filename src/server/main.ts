@@ -9,6 +9,8 @@ import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { randomUUID } from 'node:crypto'
 import { KindTable } from '../core/kinds.ts'
+import { lineLogger } from '../core/log.ts'
+import type { Logger } from '../core/log.ts'
 import { dialects } from '../dialects/index.ts'
 import type { ServerConfig } from '../machines/layout.ts'
 import { openSqliteStore } from '../store/sqlite.ts'
@@ -16,10 +18,8 @@ import type { Store } from '../store/store.ts'
 import { ApiServer } from './api-server.ts'
 import { admitObject, bootstrapRbac, createAuth, mountReviews } from './auth/index.ts'
 import { Cache } from './cache.ts'
-import { expireEvents } from './event-expiry.ts'
 import { furnishCluster, furnishNamespace } from './furnish.ts'
 import { Health, Metrics } from './health.ts'
-import type { Logger } from './host.ts'
 import { Ipam } from './ipam.ts'
 import { Leadership } from './leadership.ts'
 import { Lister } from './listing.ts'
@@ -33,6 +33,8 @@ export interface RunningServer {
   port: number
   /** Finishes writes, ends watches and streams, closes the store. */
   close(): Promise<void>
+  /** Resolves when the server can write no more and must be started anew. */
+  lost: Promise<Error>
 }
 
 export interface ServerOptions {
@@ -43,18 +45,10 @@ export interface ServerOptions {
 
 const FLUSH_AFTER_MS = 1000
 
-/** One line of JSON a message, to stderr. */
-export function jsonLogger(): Logger {
-  const write = (level: string) => (message: string, fields: Record<string, unknown> = {}): void => {
-    process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`)
-  }
-  return { info: write('info'), warn: write('warn'), error: write('error') }
-}
-
-async function openStore(config: ServerConfig): Promise<Store> {
+async function openStore(config: ServerConfig, onLost: (e: Error) => void): Promise<Store> {
   if (config.store.type === 'sqlite') {
     await mkdir(dirname(config.store.path), { recursive: true, mode: 0o700 })
-    return openSqliteStore(config.store.path)
+    return openSqliteStore(config.store.path, onLost)
   }
   const { openEtcdStore } = await import('../store/etcd.ts')
   return openEtcdStore(config.store)
@@ -68,7 +62,7 @@ function readSecretsKey(path: string): Buffer {
 
 /** Resolves when the server listens. Rejects with what to mend in the configuration or on the host. */
 export async function runServer(config: ServerConfig, options: ServerOptions = {}): Promise<RunningServer> {
-  const log = options.log ?? jsonLogger()
+  const log = options.log ?? lineLogger('server', line => process.stderr.write(line))
   const kinds = new KindTable()
   for (const d of dialects) for (const k of d.kinds ?? []) kinds.add(k)
 
@@ -76,7 +70,8 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
   const secretsKey = readSecretsKey(config.secretsKey)
   const ca = readFileSync(config.tls.ca, 'utf8')
   const ipam = new Ipam(config.cluster.serviceCIDR, config.cluster.clusterCIDR)
-  const store = await openStore(config)
+  const lost = Promise.withResolvers<Error>()
+  const store = await openStore(config, lost.resolve)
   const stops: (() => void | Promise<void>)[] = [() => store.close()]
   const close = async (): Promise<void> => { for (const stop of stops.splice(0).reverse()) await stop() }
   try {
@@ -109,6 +104,7 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
 
     let bootstrapped: string | undefined = 'the first objects are being made'
     health.add({ name: 'bootstrap', failing: () => bootstrapped })
+    health.add({ name: 'store', failing: () => store.failing() })
     const port = await api.listen()
     stops.push(() => api.close())
     await furnishCluster(registry)
@@ -126,7 +122,6 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
             logger: log, kinds: kinds.all(), rootCaPem: ca, onNodeConnection: handler => tunnels.onState(handler),
             api: { addresses: [advertised.hostname], port: Number(advertised.port || 443), clusterIP: ipam.apiAddress },
           }),
-          expireEvents(client, log),
         ]
         for (const d of dialects) running.push(...d.controllers?.(api) ?? [])
         return async () => { await Promise.all(running.map(r => r.stop())) }
@@ -137,19 +132,9 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
     // Compiled code is otherwise kept at exit only, which a daemon may never reach in order.
     setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref()
     log.info('serving', { address: `https://${config.listen.host}:${port}`, store: config.store.type })
-    return { port, close }
+    return { port, close, lost: lost.promise }
   } catch (e) {
     await close()
     throw e
   }
-}
-
-/** `runServer` as a process: until SIGTERM or SIGINT. */
-export async function serveUntilSignal(config: ServerConfig): Promise<void> {
-  const server = await runServer(config)
-  await new Promise<void>(resolve => {
-    process.once('SIGTERM', resolve)
-    process.once('SIGINT', resolve)
-  })
-  await server.close()
 }

@@ -38,6 +38,7 @@ class EtcdStore implements Store {
   /** Values on their way, by key: the change hands out the writer's own bytes. */
   readonly #writing = new Map<string, Uint8Array>()
   readonly #leases = new Map<string, number>()
+  #failure: string | undefined
   #subscriber: { stop(): void } | undefined
   #closed = false
 
@@ -96,7 +97,7 @@ class EtcdStore implements Store {
         : 'exists' in expect ? [{ result: 'EQUAL', target: 'VERSION', key: name, version: 0 }]
           // Revision 0 would match a missing key.
           : [{ result: 'EQUAL', target: 'MOD', key: name, mod_revision: expect.revision > 0 ? expect.revision : -1 }]
-    const answer = await this.#client.txn({ compare, success: [operation], failure: [{ request_range: { key: name } }] })
+    const answer = await this.#noting(this.#client.txn({ compare, success: [operation], failure: [{ request_range: { key: name } }] }))
     const { revision } = answer.header
     this.#saw(revision)
     if (!answer.succeeded) throw new PreconditionFailed(key, answer.responses[0]?.response_range?.kvs[0]?.mod_revision ?? 0)
@@ -105,6 +106,20 @@ class EtcdStore implements Store {
     }
     return revision
   }
+
+  /** Remembers whether etcd answered. */
+  async #noting<T>(call: Promise<T>): Promise<T> {
+    try {
+      const answer = await call
+      this.#failure = undefined
+      return answer
+    } catch (e) {
+      this.#failure = `etcd does not answer: ${e instanceof Error ? e.message : String(e)}`
+      throw e
+    }
+  }
+
+  failing(): string | undefined { return this.#failure }
 
   #deliver(revision: number): void {
     if (revision <= this.#delivered) return
@@ -183,11 +198,11 @@ class EtcdStore implements Store {
   async lease(name: string, holder: string, ttlMs: number): Promise<boolean> {
     const held = this.#leases.get(name)
     if (held !== undefined) {
-      if (await this.#client.keepAlive(held) > 0) return true
+      if (await this.#noting(this.#client.keepAlive(held)) > 0) return true
       this.#leases.delete(name)
     }
     const key = Buffer.from(`${this.#prefix}/lease/${name}`)
-    const { ID } = await this.#client.grant(Math.max(1, Math.ceil(ttlMs / 1000)))
+    const { ID } = await this.#noting(this.#client.grant(Math.max(1, Math.ceil(ttlMs / 1000))))
     const answer = await this.#client.txn({
       compare: [{ result: 'EQUAL', target: 'VERSION', key, version: 0 }],
       success: [{ request_put: { key, value: Buffer.from(holder), lease: ID } }], failure: [],

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
+import type { Worker } from 'node:worker_threads'
 import { storeConformance } from './conformance.ts'
 import { openSqliteStore } from './sqlite.ts'
 
@@ -101,8 +102,9 @@ test('a write the disk has no room for is refused, the next one that fits is kep
     const store = await openSqliteStore(process.argv[3])
     await store.put('first', Buffer.from('1'), undefined)
     const results = await Promise.allSettled([store.put('huge', Buffer.alloc(4 << 20), undefined), store.put('with', Buffer.from('1'), undefined)])
-    console.log(results.map(r => r.status).join())
+    console.log(results.map(r => r.status).join(), store.failing())
     await store.put('with', Buffer.from('2'), { exists: false })
+    console.log(store.failing())
     await store.put('first', Buffer.from('2'), { revision: 1 })
     console.log('kept')
     await store.close()`
@@ -110,10 +112,29 @@ test('a write the disk has no room for is refused, the next one that fits is kep
   const p = child(dir, source, [storeUrl, path], 1024)
   for await (const line of p.lines) lines.push(line)
   await p.exit
-  assert.deepEqual(lines, ['rejected,rejected', 'kept'])
+  assert.match(lines[0]!, /^rejected,rejected .*(disk|full)/)
+  assert.deepEqual(lines.slice(1), ['undefined', 'kept'])
   const store = await openSqliteStore(path)
   t.after(() => store.close())
   const keys: string[] = []
   for await (const e of (await store.load()).entries) keys.push(`${e.key}=${Buffer.from(e.value)}`)
   assert.deepEqual(keys, ['first=2', 'with=2'])
+})
+
+test('when the writing thread dies, writes are refused and the owner is told', async t => {
+  const dir = tempDir()
+  t.after(() => rmSync(dir, { recursive: true }))
+  let worker: Worker | undefined
+  process.once('worker', w => { worker = w })
+  const told: Error[] = []
+  const store = await openSqliteStore(join(dir, 'state.db'), e => told.push(e))
+  await store.put('k', value, undefined)
+  assert.equal(store.failing(), undefined)
+  const pending = store.put('k', value, undefined)
+  await worker!.terminate()
+  await assert.rejects(pending, /the store is lost/)
+  await assert.rejects(store.put('k', value, undefined), /the store is lost/)
+  assert.match(store.failing()!, /the store is lost/)
+  assert.equal(told.length, 1)
+  await store.close()
 })

@@ -24,9 +24,10 @@ interface PendingWrite {
 interface Pages { pages: Entry[][]; revision: number }
 
 /**
- * Opens or creates the database at `path` (mode 0600). Rejects if it is in use, or not a database of ours.
+ * Opens or creates the database at `path` (mode 0600). Rejects if it is in use, or not a database of ours. `onLost` is called
+ * if the writing thread dies: from then on every write is refused, and only opening anew helps.
  */
-export async function openSqliteStore(path: string): Promise<Store> {
+export async function openSqliteStore(path: string, onLost: (e: Error) => void = () => {}): Promise<Store> {
   const worker = new Worker(new URL('./sqlite-worker.ts', import.meta.url), {
     workerData: { path }, resourceLimits: { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 8 },
   })
@@ -38,7 +39,7 @@ export async function openSqliteStore(path: string): Promise<Store> {
     await worker.terminate()
     throw new Error(`cannot open the database ${path}: ${first.type === 'failed-open' ? first.message : first.type}`)
   }
-  const store = new SqliteStore(worker, first.revision)
+  const store = new SqliteStore(worker, first.revision, onLost)
   await store.readHeads()
   return store
 }
@@ -62,14 +63,18 @@ class SqliteStore implements Store {
   #load: { entries: Entry[][]; wake(): void; end: { revision: number } | { error: Error } | undefined } | undefined
   #firstLoad: Pages | undefined
   #broken: Error | undefined
+  readonly #onLost: (e: Error) => void
+  /** Of the last group, if it could not be written. */
+  #failure: string | undefined
   #closed: (() => void) | undefined
 
-  constructor(worker: Worker, revision: number) {
+  constructor(worker: Worker, revision: number, onLost: (e: Error) => void) {
     this.#worker = worker
+    this.#onLost = onLost
     this.#lastRevision = this.#durableRevision = this.#logFloor = revision
     worker.on('message', (m: FromWorker) => this.#onMessage(m))
     worker.on('error', e => this.#onDeath(e instanceof Error ? e : new Error(String(e))))
-    worker.on('exit', () => this.#onDeath(new Error('the store is closed')))
+    worker.on('exit', code => this.#onDeath(new Error(`its thread ended with code ${code}`)))
   }
 
   /** Learns which keys exist. The pages read for it serve the first load, if nothing is written before. */
@@ -162,6 +167,7 @@ class SqliteStore implements Store {
     switch (m.type) {
       case 'committed': return this.#onCommitted(m.through, m.deleted)
       case 'failed':
+        this.#failure = m.message
         if (m.epoch === this.#epoch) this.#fail(new Error(`the store could not write: ${m.message}`))
         return
       case 'page':
@@ -177,6 +183,7 @@ class SqliteStore implements Store {
   }
 
   #onCommitted(through: number, deleted: Uint8Array[]): void {
+    this.#failure = undefined
     const count = through - this.#pending[0]!.number + 1
     const writes = this.#pending.splice(0, count)
     let d = 0
@@ -209,15 +216,19 @@ class SqliteStore implements Store {
     for (const w of writes) w.reject(e)
   }
 
-  #onDeath(e: Error): void {
-    this.#broken ??= e
+  #onDeath(cause: Error): void {
+    if (this.#broken !== undefined) return
+    this.#broken = new Error(this.#closed === undefined ? `the store is lost: ${cause.message}` : 'the store is closed')
     this.#fail(this.#broken)
     if (this.#load !== undefined) {
       this.#load.end ??= { error: this.#broken }
       this.#load.wake()
     }
-    this.#closed?.()
+    if (this.#closed === undefined) this.#onLost(this.#broken)
+    else this.#closed()
   }
+
+  failing(): string | undefined { return this.#broken?.message ?? this.#failure }
 
   subscribe(revision: number, onChanges: (changes: Change[]) => void, onBroken: (e: Error) => void): () => void {
     if (revision < this.#logFloor) {

@@ -67,5 +67,7 @@ export interface Store {
    * free). SQLite always says true: there is one server.
    */
   lease(name: string, holder: string, ttlMs: number): Promise<boolean>
+  /** Why the last write, or what comes of others' writes, failed (a full disk, no etcd); undefined while all is well. */
+  failing(): string | undefined
   close(): Promise<void>
 }

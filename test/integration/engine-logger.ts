@@ -1,5 +1,5 @@
 /** The log daemon as a process of its own: `node engine-logger.ts SOCKET`. */
 import { runLogger } from '../../src/engine/logger/main.ts'
 
-await runLogger({ socket: process.argv[2] as string })
-process.exit(0)
+const logger = await runLogger({ socket: process.argv[2] as string })
+process.once('SIGTERM', () => void logger.close().then(() => process.exit(0)))

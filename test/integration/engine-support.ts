@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { pack } from 'tar-stream'
 import { connectContainerd, renderContainerdConfig } from '../../src/engine/containerd/index.ts'
-import { LOGGER_NODE_FLAGS } from '../../src/engine/logger/main.ts'
+import { LOGGER_NODE_FLAGS } from '../../src/engine/logger/flags.ts'
 import { openEngine } from '../../src/engine/index.ts'
 import type { ContainerSpec, Engine, EngineEvent, EngineOptions, LogOptions } from '../../src/engine/index.ts'
 

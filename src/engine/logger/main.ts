@@ -9,17 +9,10 @@ export interface LoggerConfig {
   socket: string
 }
 
-/** For the one who starts it: with a small young generation the process stays about 10 MB above Node's own size. */
-export const LOGGER_NODE_FLAGS = ['--max-semi-space-size=1']
-
-/** Serves until SIGTERM or SIGINT; resolves when all is written. Rejects if the socket cannot be had. */
-export async function runLogger(config: LoggerConfig): Promise<void> {
+/** Resolves when it serves. `close` writes what the FIFOs hold. Rejects if the socket cannot be had. */
+export async function runLogger(config: LoggerConfig): Promise<{ close(): Promise<void> }> {
   const server = new LogServer(config.socket)
-  const stop = new Promise<void>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => { resolve() })
-  })
   process.on('SIGHUP', () => undefined)
   await server.listen()
-  await stop
-  server.close()
+  return { close: async () => server.close() }
 }

@@ -3,7 +3,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { gzip } from 'node:zlib'
 import type { Duplex } from 'node:stream'
 import { ApiError } from '../../core/errors.ts'
-import type { Logger, Request, Response } from '../host.ts'
+import type { Logger } from '../../core/log.ts'
+import type { Request, Response } from '../host.ts'
 
 /** Smaller answers are not worth the time it takes to compress them. */
 const GZIP_MIN_BYTES = 128 * 1024

@@ -23,6 +23,8 @@ export interface TestServer {
   /** PEM texts of the administrator. */
   admin: { ca: string; cert: string; key: string }
   restart(): Promise<void>
+  /** Of the running server. */
+  lost(): Promise<Error>
   close(): Promise<void>
 }
 
@@ -73,6 +75,7 @@ export async function startTestServer(options: { lead?: boolean; store?: ServerC
       req.on('error', reject)
       req.end(data)
     }),
+    lost: () => server.lost,
     async restart() {
       await server.close()
       server = await run()

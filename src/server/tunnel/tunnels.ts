@@ -7,7 +7,7 @@ import type { ClientHttp2Session, ClientHttp2Stream, IncomingHttpHeaders, Outgoi
 import type { Socket } from 'node:net'
 import type { Duplex, Readable } from 'node:stream'
 import { ApiError } from '../../core/errors.ts'
-import type { Logger } from '../host.ts'
+import type { Logger } from '../../core/log.ts'
 
 export interface TunnelsOptions {
   log: Logger
