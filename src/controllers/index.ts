@@ -47,7 +47,7 @@ export function startControllers(client: Client, options: ControllersOptions): {
   const context: Context = {
     client, clock, logger, informers,
     recorder(component) {
-      const r = new EventRecorder(client, component, clock)
+      const r = new EventRecorder(client, { component, clock })
       recorders.push(r)
       return r
     },

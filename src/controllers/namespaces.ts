@@ -2,8 +2,8 @@
 import { equal } from '../core/clone.ts'
 import { Controller, watch, type Source } from '../core/controller.ts'
 import { isReason } from '../core/errors.ts'
-import { timeOf } from '../core/event-recorder.ts'
 import { events, namespaces, type Kind } from '../core/kinds.ts'
+import { formatTime } from '../core/time.ts'
 import type { ApiObject, Condition, Namespace } from '../core/types/index.ts'
 import { eachLimited, errorLog, type Context, type Running } from './context.ts'
 
@@ -80,7 +80,7 @@ export class NamespaceLoop implements Running {
     for (const { objects } of left) {
       for (const o of objects) for (const f of o.metadata.finalizers ?? []) finalizers.set(f, (finalizers.get(f) ?? 0) + 1)
     }
-    const now = timeOf(this.#context.clock.now())
+    const now = formatTime(this.#context.clock.now())
     const conditions: Condition[] = [
       { type: 'NamespaceContentRemaining', status: 'True', reason: 'SomeResourcesRemain', message: `Some resources are remaining: ${counts.join(', ')}` },
       finalizers.size > 0

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect } from '../client/client.ts'
 import type { RemoteClient } from '../client/client.ts'
+import { EventRecorder } from '../core/event-recorder.ts'
 import { machines, nodes, pods } from '../core/kinds.ts'
 import { lineLogger } from '../core/log.ts'
 import type { Logger } from '../core/log.ts'
@@ -20,7 +21,6 @@ import { serveStream } from './api/router.ts'
 import { JsonFile, readJson } from './atomic-file.ts'
 import { ClusterNetwork } from './cluster-network.ts'
 import { errorText } from './error-text.ts'
-import { EventRecorder } from './events.ts'
 import { machineFacts } from './facts.ts'
 import { ImagePeers, imageNames, servePeers } from './image-peers.ts'
 import type { Pems } from './image-peers.ts'
@@ -70,7 +70,7 @@ export async function runAgent(
   })
   await clusterNetwork.restore()
 
-  const events = new EventRecorder(client, config.name)
+  const events = new EventRecorder(client, { component: 'gantry-agent', host: config.name })
   const tokens = new Tokens(client)
   const refs = new Refs(client, config.runDir, uids => { for (const uid of uids) all.byUid(uid)?.refsChanged() })
   const context: NodeContext = {
@@ -112,7 +112,7 @@ export async function runAgent(
       offImages()
       registration.close()
       for (const informer of [allMachines, allNodes, ownPods]) informer.stop()
-      events.close()
+      events.stop()
       peers.close()
       peerServer.close()
       await Promise.all([all.close(), clusterNetwork.close(), refs.close()])

@@ -3,13 +3,13 @@ import type { Client } from '../core/client.ts'
 import { isReason } from '../core/errors.ts'
 import { leases, machines, nodes } from '../core/kinds.ts'
 import type { Logger } from '../core/log.ts'
+import { formatTime, microTimeOf } from '../core/time.ts'
 import type { Condition, Lease, Machine, Node } from '../core/types/index.ts'
 import type { ImageInfo } from '../engine/engine.ts'
 import type { AgentConfig } from '../machines/layout.ts'
 import { errorText } from './error-text.ts'
 import type { Facts } from './facts.ts'
 import { contains } from './pod/equal.ts'
-import { microTime, time } from './time.ts'
 
 const LEASE_NAMESPACE = 'kube-node-lease'
 /** Three of these may be missed before the node counts as dead, about 3 s after its last one. */
@@ -153,7 +153,7 @@ export class Registration {
   async #renew(): Promise<void> {
     const { client, config } = this.#o
     const beganMs = Date.now()
-    const spec: Lease['spec'] = { holderIdentity: config.name, leaseDurationSeconds: LEASE_DURATION_S, renewTime: microTime(beganMs) }
+    const spec: Lease['spec'] = { holderIdentity: config.name, leaseDurationSeconds: LEASE_DURATION_S, renewTime: microTimeOf(beganMs) }
     try {
       await client.patch(leases, { namespace: LEASE_NAMESPACE, name: config.name }, 'merge', { spec })
     } catch (e) {
@@ -202,6 +202,6 @@ export function repository(name: string): string {
 
 function condition(type: string, status: 'True' | 'False', reason: string, message: string, old: Condition[], nowMs: number): Condition {
   const before = old.find(c => c.type === type)
-  const lastTransitionTime = before?.status === status && before.lastTransitionTime !== undefined ? before.lastTransitionTime : time(nowMs)
+  const lastTransitionTime = before?.status === status && before.lastTransitionTime !== undefined ? before.lastTransitionTime : formatTime(nowMs)
   return { type, status, reason, message, lastTransitionTime }
 }

@@ -1,9 +1,10 @@
 /** Tells users why a Pod waits: its PodScheduled condition and an event, written in the background, a few at a time. */
 import type { Client } from '../core/client.ts'
 import { isReason } from '../core/errors.ts'
-import { EventRecorder, timeOf } from '../core/event-recorder.ts'
+import { EventRecorder } from '../core/event-recorder.ts'
 import { pods } from '../core/kinds.ts'
 import type { Logger } from '../core/log.ts'
+import { formatTime } from '../core/time.ts'
 import type { Condition, Pod } from '../core/types/index.ts'
 import type { Clock } from '../core/workqueue.ts'
 
@@ -25,7 +26,7 @@ export class Reporter {
     this.#client = client
     this.#logger = logger
     this.#clock = clock
-    this.events = new EventRecorder(client, 'default-scheduler', clock)
+    this.events = new EventRecorder(client, { component: 'default-scheduler', clock })
   }
 
   unschedulable(pod: Pod, message: string, nominatedNodeName?: string): void {
@@ -51,7 +52,7 @@ export class Reporter {
     const same = old?.status === condition.status && old.reason === condition.reason && old.message === condition.message
     if (same && (nominatedNodeName === undefined || pod.status?.nominatedNodeName === nominatedNodeName)) return
     const since = old?.status === condition.status ? old.lastTransitionTime : undefined
-    condition.lastTransitionTime = since ?? timeOf(this.#clock.now())
+    condition.lastTransitionTime = since ?? formatTime(this.#clock.now())
     this.#waiting.set(pod.metadata.uid!, { pod, condition, nominatedNodeName })
     this.#pump()
   }

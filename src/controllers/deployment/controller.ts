@@ -3,10 +3,11 @@ import { keyOf } from '../../core/client.ts'
 import { equal } from '../../core/clone.ts'
 import { Controller, watch } from '../../core/controller.ts'
 import { isReason } from '../../core/errors.ts'
-import { timeOf, type EventRecorder } from '../../core/event-recorder.ts'
+import type { EventRecorder } from '../../core/event-recorder.ts'
 import { scaledValue } from '../../core/int-or-string.ts'
 import { deployments, pods, replicaSets } from '../../core/kinds.ts'
 import { labelSelectorOf } from '../../core/selectors.ts'
+import { formatTime } from '../../core/time.ts'
 import type { Condition, Deployment, Pod, ReplicaSet } from '../../core/types/index.ts'
 import { claim } from '../claim.ts'
 import { controllerOf, eachLimited, errorLog, type Context, type Running } from '../context.ts'
@@ -246,7 +247,7 @@ export class DeploymentLoop implements Running {
   async #writeStatus(key: string, { d, fresh, old, bounds, news }: Pass): Promise<void> {
     const nowMs = this.#context.clock.now()
     const sets = fresh === undefined ? old : [...old, fresh]
-    const status = statusOf({ deployment: d, fresh, sets, maxUnavailable: bounds.maxUnavailable, now: timeOf(nowMs), news })
+    const status = statusOf({ deployment: d, fresh, sets, maxUnavailable: bounds.maxUnavailable, now: formatTime(nowMs), news })
     if (!equal(status, d.status)) {
       // Without a revision: this loop alone writes the status, and it may just have written the object's annotation.
       const { resourceVersion: _, ...metadata } = d.metadata

@@ -2,8 +2,9 @@
 import { equal } from '../../core/clone.ts'
 import { Controller, watch } from '../../core/controller.ts'
 import { isReason } from '../../core/errors.ts'
-import { timeOf, type EventRecorder } from '../../core/event-recorder.ts'
+import type { EventRecorder } from '../../core/event-recorder.ts'
 import { machines, nodes } from '../../core/kinds.ts'
+import { formatTime } from '../../core/time.ts'
 import type { Condition, Machine, Node, Taint } from '../../core/types/index.ts'
 import { errorLog, type Context, type Running } from '../context.ts'
 import { Heartbeats, type NodeConnections } from './heartbeats.ts'
@@ -58,7 +59,7 @@ export class NodeLifecycle implements Running {
     const state = this.heartbeats.state(name)
     const next = this.heartbeats.nextChangeMs(name)
     if (next !== undefined) this.#controller.enqueueAfter(name, Math.max(1, next))
-    const now = timeOf(this.#context.clock.now())
+    const now = formatTime(this.#context.clock.now())
     const ready = readyOf(node)
     if (state === 'silent' && ready?.status !== 'Unknown') {
       node = await this.#writeConditions(node, silenced(node.status?.conditions, now))

@@ -3,8 +3,9 @@ import { keyOf } from '../../core/client.ts'
 import { clone, equal } from '../../core/clone.ts'
 import { Controller, watch } from '../../core/controller.ts'
 import { isReason } from '../../core/errors.ts'
-import { timeOf, type EventRecorder } from '../../core/event-recorder.ts'
+import type { EventRecorder } from '../../core/event-recorder.ts'
 import { pods, replicaSets } from '../../core/kinds.ts'
+import { formatTime } from '../../core/time.ts'
 import type { Condition, Pod, ReplicaStatus } from '../../core/types/index.ts'
 import { claim } from '../claim.ts'
 import { controllerOf, controllerReference, eachLimited, errorLog, type Context, type Running } from '../context.ts'
@@ -184,7 +185,7 @@ export class ReplicationLoop<T extends Replicated> implements Running {
       else if (ms !== undefined) soonestMs = Math.min(soonestMs, ms)
     }
     if (soonestMs !== Infinity) this.#controller.enqueueAfter(key, soonestMs)
-    const conditions = conditionsWith(object.status?.conditions, outcome, timeOf(now))
+    const conditions = conditionsWith(object.status?.conditions, outcome, formatTime(now))
     const status: ReplicaStatus = {
       replicas: active.length,
       fullyLabeledReplicas: active.filter((p) => labels.every(([k, v]) => p.metadata.labels?.[k] === v)).length,

@@ -1,9 +1,9 @@
 /** A cluster in memory: API, controllers, the real scheduler, and nodes whose agents do what they are told. */
 import { nodes, leases, pods } from '../../core/kinds.ts'
+import { formatTime } from '../../core/time.ts'
 import type { Deployment, Pod, PodTemplateSpec, ReplicaSet, Service } from '../../core/types/index.ts'
 import { startScheduler } from '../../scheduler/index.ts'
 import { startControllers } from '../index.ts'
-import { timeOf } from '../../core/event-recorder.ts'
 import { ManualClock, settle } from './manual-clock.ts'
 import { MemoryClient } from './memory-client.ts'
 
@@ -58,8 +58,8 @@ export class TestCluster {
     } else if (pod.status?.phase !== 'Running') {
       await this.client.updateStatus(pods, {
         ...pod, status: {
-          phase: 'Running', podIP: `10.0.${this.#ip >> 8}.${this.#ip++ & 255}`, startTime: timeOf(this.clock.now()),
-          conditions: [{ type: 'Ready', status: this.podsBecomeReady(pod) ? 'True' : 'False', lastTransitionTime: timeOf(this.clock.now()) }],
+          phase: 'Running', podIP: `10.0.${this.#ip >> 8}.${this.#ip++ & 255}`, startTime: formatTime(this.clock.now()),
+          conditions: [{ type: 'Ready', status: this.podsBecomeReady(pod) ? 'True' : 'False', lastTransitionTime: formatTime(this.clock.now()) }],
         },
       })
     }

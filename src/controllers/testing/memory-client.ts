@@ -5,10 +5,10 @@
 import { keyOf, type Client, type DeleteOptions, type Informer, type InformerOptions, type Key, type ListOptions, type PatchType, type WatchEventType, type WriteOptions } from '../../core/client.ts'
 import { clone, equal, isRecord } from '../../core/clone.ts'
 import { alreadyExists, conflict, notFound } from '../../core/errors.ts'
-import { timeOf } from '../../core/event-recorder.ts'
 import { InformerCache } from '../../core/informer-cache.ts'
 import { namespaces, pods, type Kind } from '../../core/kinds.ts'
 import { parseLabelSelector } from '../../core/selectors.ts'
+import { formatTime } from '../../core/time.ts'
 import type { ApiObject, Namespace, ObjectList, Pod } from '../../core/types/index.ts'
 import { systemClock, type Clock } from '../../core/workqueue.ts'
 
@@ -63,7 +63,7 @@ export class MemoryClient implements Client {
     if (kind.namespaced) made.metadata.namespace ??= 'default'
     const key = keyOf(made)
     if (this.#store(kind).has(key)) throw alreadyExists(kind, made.metadata.name)
-    Object.assign(made.metadata, { uid: `uid-${++this.#uid}`, generation: 1, creationTimestamp: timeOf(this.#clock.now()) })
+    Object.assign(made.metadata, { uid: `uid-${++this.#uid}`, generation: 1, creationTimestamp: formatTime(this.#clock.now()) })
     if (kind.kind === namespaces.kind) (made as unknown as Namespace).spec ??= { finalizers: ['kubernetes'] }
     if (kind.kind === pods.kind) (made as unknown as Pod).status ??= { phase: 'Pending' }
     return this.#put(kind, key, made)
@@ -103,7 +103,7 @@ export class MemoryClient implements Client {
     const grace = isRunningPod ? options.gracePeriodSeconds ?? 30 : 0
     const isHeldNamespace = kind.kind === namespaces.kind && ((old as unknown as Namespace).spec?.finalizers?.length ?? 0) > 0
     if (grace > 0 || finalizers.size > 0 || isHeldNamespace) {
-      next.metadata.deletionTimestamp ??= timeOf(this.#clock.now() + grace * 1000)
+      next.metadata.deletionTimestamp ??= formatTime(this.#clock.now() + grace * 1000)
       next.metadata.deletionGracePeriodSeconds = grace
       if (isHeldNamespace) (next as unknown as Namespace).status = { phase: 'Terminating' }
       this.#put(kind, keyOf(old), next)

@@ -2,7 +2,7 @@
 import { equal } from '../clone.ts'
 import { typeOf } from '../schema/registry.ts'
 import type { Message } from '../schema/registry.ts'
-import { formatTime } from '../schema/time.ts'
+import { formatTime } from '../time.ts'
 import type { ApiObject, ManagedFieldsEntry } from '../types/index.ts'
 import { compare, difference, isEmpty, setOf, union } from './field-set.ts'
 import type { Comparison, FieldSet } from './field-set.ts'

@@ -5,7 +5,7 @@
 import { badRequest } from '../errors.ts'
 import { typeOf } from './registry.ts'
 import type { Field, Message, Scalar } from './registry.ts'
-import { formatMicroTime, formatTime } from './time.ts'
+import { formatMicroTime, formatTime } from '../time.ts'
 
 const MAGIC = [0x6b, 0x38, 0x73, 0x00]
 const MAX_NESTING = 100

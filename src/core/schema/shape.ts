@@ -5,7 +5,7 @@ import { canonical, isQuantity } from '../quantity.ts'
 import type { ApiObject } from '../types/index.ts'
 import { typeOf } from './registry.ts'
 import type { Field, Message, Scalar } from './registry.ts'
-import { normalizeMicroTime, normalizeTime } from './time.ts'
+import { normalizeMicroTime, normalizeTime } from '../time.ts'
 
 export type FieldValidation = 'Strict' | 'Warn' | 'Ignore'
 

@@ -1,8 +1,8 @@
 /** A Pod's status from its view, by Kubernetes' rules. Pure. */
+import { formatTime } from '../../core/time.ts'
 import type {
   Condition, ContainerState, ContainerStateTerminated, ContainerStatus, PodStatus,
 } from '../../core/types/index.ts'
-import { time } from '../time.ts'
 import { restartDelayMs } from './backoff.ts'
 import { nextBackoffLevel } from './plan.ts'
 import { qosClass } from './qos.ts'
@@ -44,7 +44,7 @@ export function podStatus(view: PodView, old: PodStatus | undefined, hostIP: str
     qosClass: qosClass(view.spec),
   }
   if (view.podIP !== undefined) Object.assign(status, { podIP: view.podIP, podIPs: [{ ip: view.podIP }] })
-  if (view.startTimeMs !== undefined) status.startTime = time(view.startTimeMs)
+  if (view.startTimeMs !== undefined) status.startTime = formatTime(view.startTimeMs)
   if (inits.length > 0) status.initContainerStatuses = inits.map(c => containerStatus(c, view, initOk))
   status.containerStatuses = mains.map(c => containerStatus(c, view, initOk))
   if (view.failed?.reason !== undefined) status.reason = view.failed.reason
@@ -73,7 +73,7 @@ function containerStatus(c: ContainerView, view: PodView, initOk: boolean): Cont
     && (c.role === 'main' || !initOk || c.role === 'sidecar') && restarts(c, view.spec.restartPolicy ?? 'Always')
   let state: ContainerState
   let last: ContainerStateTerminated | undefined = c.last
-  if (c.state === 'running') state = { running: c.startedAtMs === undefined ? {} : { startedAt: time(c.startedAtMs) } }
+  if (c.state === 'running') state = { running: c.startedAtMs === undefined ? {} : { startedAt: formatTime(c.startedAtMs) } }
   else if (restarting && c.waiting !== undefined) {
     state = { waiting: c.waiting }
     last = terminated
@@ -107,8 +107,8 @@ export function terminatedState(c: Pick<
     exitCode,
     reason: c.startError !== undefined ? 'ContainerCannotRun' : c.oomKilled === true ? 'OOMKilled' : exitCode === 0 ? 'Completed' : 'Error',
     ...(message !== undefined && message !== '' && { message }),
-    ...(c.startedAtMs !== undefined && { startedAt: time(c.startedAtMs) }),
-    ...(c.finishedAtMs !== undefined && { finishedAt: time(c.finishedAtMs) }),
+    ...(c.startedAtMs !== undefined && { startedAt: formatTime(c.startedAtMs) }),
+    ...(c.finishedAtMs !== undefined && { finishedAt: formatTime(c.finishedAtMs) }),
     ...(c.id !== undefined && { containerID: `containerd://${c.id}` }),
   }
 }
@@ -119,5 +119,5 @@ function condition(
   const before = old?.conditions?.find(c => c.type === type)
   const status = yes ? 'True' : 'False'
   const changed = before?.status !== status
-  return { type, status, lastTransitionTime: changed ? time(nowMs) : before.lastTransitionTime ?? time(nowMs), ...why }
+  return { type, status, lastTransitionTime: changed ? formatTime(nowMs) : before.lastTransitionTime ?? formatTime(nowMs), ...why }
 }

@@ -11,8 +11,8 @@ export function formatMicroTime(seconds: number, nanos: number): string {
   return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${String(micros).padStart(6, '0')}Z`
 }
 
-/** As {@link formatMicroTime}, of a Date. */
-export function microTimeOf(date: Date): string { return `${date.toISOString().slice(0, 23)}000Z` }
+/** As {@link formatMicroTime}, of milliseconds. */
+export function microTimeOf(ms: number): string { return `${new Date(ms).toISOString().slice(0, 23)}000Z` }
 
 /** The text in UTC and whole seconds, or undefined if it is no RFC 3339 time. */
 export function normalizeTime(text: string): string | undefined {
