@@ -9,18 +9,21 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 say() { printf 'set-up: %s\n' "$*"; }
 fail() { printf 'set-up: %s\n' "$*" >&2; exit 1; }
 
-# iproute2, nftables, conntrack: the network. containerd, runc: containers. haproxy: the router. mmdebstrap: base images where
-# no registry can be reached. util-linux: unshare and nsenter for local machines. zstd and xz: archives.
-packages='ca-certificates iproute2 nftables conntrack containerd runc haproxy mmdebstrap debootstrap util-linux procps mount xz-utils'
+# iproute2, nftables, conntrack: the network; kmod loads what the kernel lacks of it. containerd, runc: containers. haproxy: the
+# router. mmdebstrap and the keyring: base images where no registry can be reached. util-linux: unshare and nsenter for local
+# machines. libatomic1: Node 26. xz: archives.
+packages='ca-certificates iproute2 nftables conntrack kmod containerd runc haproxy mmdebstrap debian-archive-keyring util-linux procps mount libatomic1 xz-utils'
 # crun: the other runtime. busybox-static: images for tests. etcd: the store's second implementation. docker and
 # docker-registry: the peers. The rest measures and calls.
-test_packages='crun busybox-static etcd-server docker-registry docker.io docker-compose iperf3 wrk curl unzip git make'
+test_packages='crun busybox-static docker-registry docker.io iperf3 wrk curl unzip git make'
 
 . /etc/os-release 2>/dev/null || fail 'cannot read /etc/os-release: Debian 12/13 and Ubuntu 22.04/24.04 are supported'
 case "${ID:-} ${VERSION_ID:-}" in
-  'debian 12' | 'debian 13' | 'ubuntu 24.04') ;;
-  # Ubuntu 22.04 has etcd in one package, and no crun new enough to matter.
-  'ubuntu 22.04') test_packages=$(printf '%s' "$test_packages" | sed 's/etcd-server/etcd/') ;;
+  'debian 12') test_packages="$test_packages etcd-server docker-compose" ;;
+  # The docker command has left docker.io.
+  'debian 13') test_packages="$test_packages etcd-server docker-cli docker-compose" ;;
+  'ubuntu 22.04') test_packages="$test_packages etcd docker-compose-v2" ;;
+  'ubuntu 24.04') test_packages="$test_packages etcd-server docker-compose-v2" ;;
   *) fail "this is ${PRETTY_NAME:-an unknown system}: Debian 12/13 and Ubuntu 22.04/24.04 are supported. Install these packages' like yourself and see ARCHITECTURE.md: $packages" ;;
 esac
 

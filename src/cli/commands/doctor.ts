@@ -46,12 +46,10 @@ const checks: Check[] = [
       ? { what: 'control groups', state: 'ok', detail: `version ${v2 ? 2 : 1}` }
       : { what: 'control groups', state: 'missing', detail: `version ${v2 ? 2 : 1} without ${lacking.join(', ')}`, remedy: 'switch them on in the kernel\'s command line' }
   },
-  () => {
-    const types = readFileSync('/proc/filesystems', 'utf8')
-    return /\boverlay$/m.test(types)
-      ? { what: 'overlayfs', state: 'ok', detail: 'in the kernel' }
-      : { what: 'overlayfs', state: 'missing', detail: 'not in /proc/filesystems', remedy: 'modprobe overlay' }
-  },
+  // Tried, because a kernel that has it as a module loads it at the first mount. The mount goes with its namespace.
+  async () => await fails('unshare', ['--mount', 'mount', '-t', 'overlay', '-o', 'lowerdir=/etc:/usr', 'overlay', '/tmp'])
+    ? { what: 'overlayfs', state: 'missing', detail: 'cannot be mounted', remedy: 'modprobe overlay' }
+    : { what: 'overlayfs', state: 'ok', detail: 'can be mounted' },
   ...['pid', 'mnt', 'net', 'uts', 'ipc', 'user'].map((ns): Check => () => existsSync(`/proc/self/ns/${ns}`)
     ? { what: `${ns} namespaces`, state: 'ok', detail: 'in the kernel' }
     : { what: `${ns} namespaces`, state: ns === 'user' ? 'warning' : 'missing', detail: 'not in the kernel' }),
@@ -69,7 +67,7 @@ const checks: Check[] = [
   () => readFileSync('/proc/self/status', 'utf8').includes('Seccomp:')
     ? { what: 'seccomp', state: 'ok', detail: 'in the kernel' }
     : { what: 'seccomp', state: 'missing', detail: 'not in the kernel' },
-  ...['containerd', 'containerd-shim-runc-v2', 'runc', 'ip', 'nft', 'haproxy', 'debootstrap', 'nsenter'].map((name): Check => () => {
+  ...['containerd', 'containerd-shim-runc-v2', 'runc', 'ip', 'nft', 'haproxy', 'mmdebstrap', 'nsenter'].map((name): Check => () => {
     const found = (process.env['PATH'] ?? '').split(':').concat('/usr/sbin', '/sbin').map(d => `${d}/${name}`).find(f => existsSync(f))
     return found !== undefined ? { what: name, state: 'ok', detail: found } : { what: name, state: 'missing', detail: 'not installed', remedy: './gantry --setup' }
   }),

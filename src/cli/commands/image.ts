@@ -119,7 +119,7 @@ function done(o: { output?: string }, value: object, text: string): Promise<void
   return o.output === 'json' ? json(value) : line(text)
 }
 
-/** Makes `debian:SUITE` with debootstrap here and imports it on a node. */
+/** Makes `debian:SUITE` with mmdebstrap here and imports it on a node. */
 export async function bootstrap(client: RemoteClient, name: string, o: BootstrapOptions): Promise<void> {
   const suite = /^(?:docker\.io\/library\/)?debian:([a-z]+)(?:-slim)?$/.exec(name)?.[1]
   if (suite === undefined) throw new UserError(`"${name}" cannot be made from packages; debian:bookworm and debian:trixie can`, 2)
