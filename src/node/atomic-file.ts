@@ -1,6 +1,6 @@
 /** Small private JSON files that are either old or new, never half. */
 import { mkdirSync, readFileSync } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** Undefined if the file is absent or is no JSON (then it is as good as absent: all of it can be had again from the API). */
@@ -37,7 +37,7 @@ export class JsonFile<T> {
     }, this.#delayMs)
   }
 
-  /** Resolves when the newest value is on disk. Failures are swallowed: the file is a copy of what the API knows. */
+  /** Resolves when the newest value is in the file. Failures are swallowed: the file is a copy of what the API knows. */
   flush(): Promise<void> {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -46,13 +46,8 @@ export class JsonFile<T> {
       this.#value = undefined
       if (value === undefined || this.#removed) return
       const temporary = `${this.#path}.tmp`
-      const file = await open(temporary, 'w', 0o600)
-      try {
-        await file.writeFile(JSON.stringify(value()))
-        await file.datasync()
-      } finally {
-        await file.close()
-      }
+      // Not synced: what a machine that lost power forgets is had from the API again.
+      await writeFile(temporary, JSON.stringify(value()), { mode: 0o600 })
       await rename(temporary, this.#path)
     }).catch(() => {})
     return this.#writing

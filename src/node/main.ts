@@ -14,6 +14,7 @@ import type { Engine } from '../engine/engine.ts'
 import { openEngine } from '../engine/index.ts'
 import { openNetwork } from '../network/index.ts'
 import type { Network } from '../network/network.ts'
+import { nodeCgroup } from '../machines/layout.ts'
 import type { AgentConfig } from '../machines/layout.ts'
 import { nodeStats } from '../telemetry/node-stats.ts'
 import { createVolumes } from '../volumes/index.ts'
@@ -48,10 +49,11 @@ export async function runAgent(
   mkdirSync(config.runDir, { recursive: true, mode: 0o711 })
   const tls: Pems = { ca: readFileSync(config.tls.ca, 'utf8'), cert: readFileSync(config.tls.cert, 'utf8'), key: readFileSync(config.tls.key, 'utf8') }
   const client = connect({ servers: config.servers, tls, userAgent: `gantry-agent/${config.name}` })
+  const cgroup = nodeCgroup(config.cluster.instance, config.name)
   const [engine, podCIDR] = await Promise.all([
     openEngine({
       dataDir: join(config.dataDir, 'engine'), runDir: join(config.runDir, 'engine'),
-      containerdSocket: config.containerdSocket, loggerSocket: config.loggerSocket,
+      containerdSocket: config.containerdSocket, loggerSocket: config.loggerSocket, cgroupRoot: cgroup,
     }),
     podCIDROf(client, config, logger),
   ])
@@ -59,7 +61,7 @@ export async function runAgent(
     runDir: join(config.runDir, 'netns'), podCIDR, clusterCIDR: config.cluster.clusterCIDR, serviceCIDR: config.cluster.serviceCIDR,
     address: config.address, clusterDomain: config.cluster.clusterDomain, instance: config.cluster.instance,
   })
-  const volumes = await createVolumes({ dataDir: config.dataDir })
+  const volumes = createVolumes({ dataDir: config.dataDir, memoryDir: join(config.runDir, 'volumes') })
   const facts = machineFacts(config, (await engine.version()).containerd)
 
   const allMachines = client.informer<Machine>(machines)
@@ -74,7 +76,8 @@ export async function runAgent(
   const tokens = new Tokens(client)
   const refs = new Refs(client, config.runDir, uids => { for (const uid of uids) all.byUid(uid)?.refsChanged() })
   const context: NodeContext = {
-    nodeName: config.name, hostIP: config.address, cgroup: `/gantry-${config.cluster.instance}/${config.name}`, memoryBytes: facts.memoryBytes, oomFloor: facts.oomFloor, allocatable: facts.capacity,
+    nodeName: config.name, hostIP: config.address, cgroup, memoryBytes: facts.memoryBytes,
+    oomFloor: facts.oomFloor, allocatable: facts.capacity,
     clusterDomain: config.cluster.clusterDomain, dataDir: config.dataDir, engine, network, volumes, client, refs, tokens,
     puller: new ImagePuller(engine.images), events, limiter: new Limiter(PARALLEL_STARTS), logger,
     services: namespace => serviceLinks(clusterNetwork, namespace),

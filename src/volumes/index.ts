@@ -1,5 +1,5 @@
 /** Pods' volumes below one directory: `pods/UID/volumes/NAME`, and beside it `pods/UID/NAME.json` with what it is. */
-import { chmod, chown, lstat, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, readdir, readFile, realpath, rename, rm, statfs, symlink, writeFile } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { writeContent } from './atomic-writer.ts'
 import { checkHostPath } from './host-path.ts'
@@ -21,19 +21,23 @@ interface VolumeRecord {
 }
 
 const defaultContentMode = 0o644
+const tmpfsMagic = 0x01021994
 
 /** What exists below `dataDir` is taken over: there is no other state. Needs root for tmpfs and groups. */
 export function createVolumes(options: VolumesOptions): Volumes {
-  return new PodVolumes(join(options.dataDir, 'pods'))
+  return new PodVolumes(join(options.dataDir, 'pods'), options.memoryDir ?? join(options.dataDir, 'memory'))
 }
 
 class PodVolumes implements Volumes {
   readonly #root: string
+  readonly #memory: string
+  #memoryReady: Promise<void> | undefined
   /** The last piece of work on each pod: one after the other. */
   readonly #turns = new Map<string, Promise<unknown>>()
 
-  constructor(root: string) {
+  constructor(root: string, memory: string) {
     this.#root = root
+    this.#memory = memory
   }
 
   mount(podUid: string, name: string, source: VolumeSource, options: MountOptions = {}): Promise<string> {
@@ -44,8 +48,9 @@ class PodVolumes implements Volumes {
         await this.#saveRecord(podUid, name, { type: 'hostPath', path: source.path })
         return source.path
       }
-      await mkdir(path, { recursive: true, mode: 0o755 })
       const { fsGroup } = options
+      if (source.type === 'content' && source.memory === true) await this.#linkToMemory(podUid, name)
+      else await mkdir(path, { recursive: true, mode: 0o755 })
       if (source.type === 'emptyDir') {
         const known = await this.#recordOf(podUid, name).then(() => true, () => false)
         const mounted = source.memory === true && await this.#ensureTmpfs(path, { mode: 0o777, sizeBytes: source.sizeLimitBytes })
@@ -57,7 +62,6 @@ class PodVolumes implements Volumes {
         return path
       }
       const defaultMode = source.defaultMode ?? defaultContentMode
-      if (source.memory === true) await this.#ensureTmpfs(path, { mode: 0o755 })
       await this.#write(path, source.files, { defaultMode, fsGroup })
       await this.#saveRecord(podUid, name, { type: 'content', defaultMode, fsGroup })
       return path
@@ -100,7 +104,7 @@ class PodVolumes implements Volumes {
     checkPart('pod uid', podUid)
     const usage = new Map<string, number>()
     for (const name of await readdir(join(this.#root, podUid, 'volumes')).catch(() => [])) {
-      usage.set(name, await bytesOf(this.#pathOf(podUid, name)))
+      usage.set(name, await realpath(this.#pathOf(podUid, name)).then(bytesOf, () => 0))
     }
     return usage
   }
@@ -109,6 +113,7 @@ class PodVolumes implements Volumes {
     return this.#inTurn(podUid, undefined, async () => {
       const directory = join(this.#root, podUid)
       await unmount(await mountsBelow(directory))
+      await rm(join(this.#memory, podUid), { recursive: true, force: true })
       await rm(directory, { recursive: true, force: true })
     })
   }
@@ -134,6 +139,24 @@ class PodVolumes implements Volumes {
       if (error instanceof VolumeError) throw error
       throw new VolumeError('failed', `cannot write the files of ${path}: ${(error as Error).message}`)
     }
+  }
+
+  /** One tmpfs holds the content of all pods: a mount for each volume would cost every start and end of a pod a process. */
+  async #linkToMemory(podUid: string, name: string): Promise<void> {
+    this.#memoryReady ??= this.#prepareMemory().catch((error: unknown) => {
+      this.#memoryReady = undefined
+      throw error
+    })
+    await this.#memoryReady
+    const target = join(this.#memory, podUid, name)
+    await mkdir(join(this.#root, podUid, 'volumes'), { recursive: true, mode: 0o755 })
+    await mkdir(target, { recursive: true, mode: 0o755 })
+    await symlink(target, this.#pathOf(podUid, name)).catch((error: NodeJS.ErrnoException) => { if (error.code !== 'EEXIST') throw error })
+  }
+
+  async #prepareMemory(): Promise<void> {
+    await mkdir(this.#memory, { recursive: true, mode: 0o700 })
+    if ((await statfs(this.#memory)).type !== tmpfsMagic) await mountTmpfs(this.#memory, { mode: 0o700 })
   }
 
   /** True if it had to be mounted: at first, and after a reboot. */

@@ -73,4 +73,6 @@ export interface Volumes {
 export interface VolumesOptions {
   /** Volumes live in `DATADIR/pods/UID/volumes/NAME`. */
   dataDir: string
+  /** Where `memory` content lies; made a tmpfs unless it is on one. Default `DATADIR/memory`. */
+  memoryDir?: string
 }

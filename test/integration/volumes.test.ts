@@ -11,6 +11,7 @@ let dataDir: string
 before(async () => { dataDir = await mkdtemp(join(tmpdir(), 'gantry-volumes-')) })
 after(async () => {
   for (const uid of await createVolumes({ dataDir }).pods()) await createVolumes({ dataDir }).unmountPod(uid)
+  execFileSync('umount', [join(dataDir, 'memory')])
   await rm(dataDir, { recursive: true, force: true })
 })
 
@@ -46,8 +47,16 @@ test('a secret lies in memory, readable by its group', async () => {
   assert.equal(info.gid, 1234)
   assert.equal(await volumes.update('pod-s', 'token', [{ path: 'token', data: 's4' }]), true)
   assert.equal((await stat(join(path, 'token'))).gid, 1234)
-  assert.deepEqual(await volumes.removeOrphans(new Set()), ['pod-s'])
-  assert.equal(mounts(), 0)
+  assert.equal((await volumes.usage('pod-s')).get('token')! > 0, true)
+  // The next process uses the same memory, and a volume there is as it was.
+  const next = createVolumes({ dataDir })
+  assert.equal(await next.update('pod-s', 'token', [{ path: 'token', data: 's4' }]), false)
+  assert.equal(await next.subPath('pod-s', 'token', 'token').then(p => readFile(p, 'utf8')), 's4')
+  await next.mount('pod-t', 'token', { type: 'content', files: [{ path: 'token', data: 't1' }], memory: true })
+  assert.equal(mounts(), 1)
+  assert.deepEqual((await next.removeOrphans(new Set())).sort(), ['pod-s', 'pod-t'])
+  await assert.rejects(stat(join(dataDir, 'memory', 'pod-s')), { code: 'ENOENT' })
+  await assert.rejects(stat(path), { code: 'ENOENT' })
 })
 
 test('a reader of `..data` never sees two versions mixed', async () => {

@@ -33,6 +33,8 @@ import type { ContainerView, PodView } from './view.ts'
 /** A Pod that starts quicker than this is reported once, when it runs. */
 const FIRST_REPORT_MS = 150
 const REFRESH_RETRY_MS = 5000
+/** A Pod's first second brings several changes, of which only the last matters to a later agent. */
+const SAVE_DELAY_MS = 1000
 const RETRY_MS = 1000
 const MESSAGE_BYTES = 4096
 const SHIM_TRIES = 5
@@ -92,7 +94,7 @@ export class PodWorker {
       this.view.failed = { phase, ...(pod.status?.reason && { reason: pod.status.reason }), ...(pod.status?.message && { message: pod.status.message }) }
     }
     this.#silent = this.view.failed !== undefined && found.length === 0
-    this.#file = new JsonFile(stateFile(context, this.uid), 100)
+    this.#file = new JsonFile(stateFile(context, this.uid), SAVE_DELAY_MS)
     this.#status = new StatusWriter(context.client, {
       current: () => this.#pod,
       compute: () => this.#silent || this.view.gone ? undefined : podStatus(this.view, this.#pod.status, context.hostIP, Date.now()),

@@ -1,0 +1,112 @@
+/**
+ * One node of a real cluster: how soon Pods run, and what the node costs at rest. `node bench/node.ts [ROUNDS]` makes a cluster
+ * of its own (`gantry up`) and removes it. Needs root, containerd, runc and busybox-static.
+ */
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pods } from '../src/core/kinds.ts'
+import type { Pod } from '../src/core/types/index.ts'
+import { serviceProcess } from '../src/machines/services.ts'
+import { TestCluster } from '../test/support/gantry.ts'
+
+const MANY = 30
+const SETTLE_MS = 8000
+const IDLE_MS = 30_000
+/** Of /proc/PID/stat, on every Linux. */
+const TICKS_PER_SECOND = 100
+
+const rounds = Number(process.argv[2] ?? 15)
+const cluster = new TestCluster()
+
+function median(values: number[]): number { return [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN }
+
+function row(what: string, value: string, target: string): void { console.log(`${what.padEnd(56)} ${value.padEnd(36)} ${target}`) }
+
+function spread(values: number[]): string {
+  return `${median(values).toFixed(0)} ms (${Math.min(...values).toFixed(0)} – ${Math.max(...values).toFixed(0)})`
+}
+
+function pod(name: string): Pod {
+  return {
+    apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default', labels: { app: 'bench' } },
+    spec: { terminationGracePeriodSeconds: 0, containers: [{ name: 'main', image: 'busybox:1', command: ['sleep', '100000'] }] },
+  }
+}
+
+async function timePods(): Promise<void> {
+  const client = cluster.client()
+  const informer = client.informer(pods, { namespace: 'default' })
+  let changed = (): void => undefined
+  informer.on(() => changed())
+  await informer.synced
+  const until = (done: (all: Pod[]) => boolean): Promise<void> => new Promise(resolve => {
+    changed = () => { if (done([...informer.list()])) resolve() }
+    changed()
+  })
+  const start = async (names: string[]): Promise<number> => {
+    const from = performance.now()
+    const running = until(all => all.filter(p => p.status?.phase === 'Running').length === names.length)
+    await Promise.all(names.map(n => client.create(pods, pod(n))))
+    await running
+    const ms = performance.now() - from
+    await Promise.all(names.map(name => client.delete(pods, { namespace: 'default', name }, { gracePeriodSeconds: 0 })))
+    await until(all => all.length === 0)
+    return ms
+  }
+  try {
+    const [one, many]: number[][] = [[], []]
+    for (let i = -2; i < rounds; i++) {
+      const ms = await start([`one-${i + 2}`])
+      if (i >= 0) one!.push(ms)
+      await sleep(300)
+    }
+    for (let i = 0; i < Math.max(3, rounds / 4); i++) {
+      many!.push(await start(Array.from({ length: MANY }, (_, n) => `many-${i}-${n}`)))
+      await sleep(1500)
+    }
+    row('one Pod, warm image: created → Running in a watch', spread(one!), '≤ 150 ms')
+    row(`${MANY} Pods on one node, created at once → all Running`, spread(many!), '≤ 1500 ms')
+  } finally {
+    client.close()
+  }
+}
+
+interface Usage { cpuMs: number; rssMB: number; privateMB: number }
+
+function usage(pid: number): Usage {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')
+  const kB = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(rollup)![1])
+  return {
+    cpuMs: (Number(fields[11]) + Number(fields[12])) * 1000 / TICKS_PER_SECOND,
+    rssMB: kB('Rss') / 1024, privateMB: (kB('Private_Clean') + kB('Private_Dirty')) / 1024,
+  }
+}
+
+async function idle(): Promise<void> {
+  const pids = ['agent', 'logger', 'server', 'router'].map(name => {
+    const found = serviceProcess(`${cluster.home}/run/services`, name)
+    if (found === undefined) throw new Error(`the ${name} does not run`)
+    return { name, pid: found.pid }
+  })
+  await sleep(SETTLE_MS)
+  const before = pids.map(p => usage(p.pid))
+  await sleep(IDLE_MS)
+  const targets: Record<string, string> = { agent: '≤ 90 MB; CPU with logger ≤ 1 %', logger: '≤ 55 MB', server: '≤ 120 MB' }
+  for (const [i, { name, pid }] of pids.entries()) {
+    const now = usage(pid)
+    const share = (now.cpuMs - before[i]!.cpuMs) / IDLE_MS * 100
+    row(`${name} at rest`, `${now.rssMB.toFixed(0)} MB (own ${now.privateMB.toFixed(0)}), CPU ${share.toFixed(2)} %`, targets[name] ?? '')
+  }
+}
+
+try {
+  const up = await cluster.ok('up')
+  row('gantry up', /ready in [\d.]+ s/.exec(up)?.[0] ?? up.trim(), '≤ 2 s')
+  await cluster.importBusybox()
+  await timePods()
+  await idle()
+} finally {
+  await cluster.stop()
+}
