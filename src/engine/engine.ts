@@ -15,6 +15,8 @@ export interface EngineOptions {
   loggerSocket: string
   /** containerd namespace; default `gantry`. */
   namespace?: string
+  /** Control group of containers that name no parent, and of build steps; default `/gantry`. */
+  cgroupRoot?: string
 }
 
 export interface Mount {
@@ -66,7 +68,7 @@ export interface ContainerSpec {
   ipc?: 'private' | 'host' | { container: string }
   /** Containers with the same group share one shim (a Pod's uid). */
   group?: string
-  /** Absolute cgroup path of the parent, e.g. `/gantry-a1b2/node-1/UID`; the container is `PARENT/ID`. */
+  /** Absolute cgroup path of the parent, e.g. `/gantry-a1b2/node-1/UID`; the container is `PARENT/ID`. Default: the engine's. */
   cgroupParent?: string
   resources?: Resources
   privileged?: boolean

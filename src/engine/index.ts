@@ -24,7 +24,7 @@ const CONTAINERD_MS = 30_000
  * `unavailable` if containerd does not answer within 30 s.
  */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  const { dataDir, runDir, containerdSocket, loggerSocket, namespace = 'gantry' } = options
+  const { dataDir, runDir, containerdSocket, loggerSocket, namespace = 'gantry', cgroupRoot = '/gantry' } = options
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   mkdirSync(runDir, { recursive: true, mode: 0o711 })
   const client = connectContainerd({ socket: containerdSocket, namespace })
@@ -37,9 +37,10 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   await client.namespaces.create(namespace).catch((e: unknown) => { if (!hasCode(e, Code.alreadyExists)) throw e })
   const snapshotter = await chooseSnapshotter(client)
   const events = new EventHub()
+  // eslint-disable-next-line prefer-const -- the containers ask for it before it is made
   let images: EngineImages | undefined
   const containers = new Containers({
-    client, dataDir, runDir, containerdSocket, loggerSocket, snapshotter, events, resolveImage: (reference) => resolve(images, reference),
+    client, dataDir, runDir, containerdSocket, loggerSocket, snapshotter, cgroupRoot, events, resolveImage: (reference) => resolve(images, reference),
   })
   await containers.open()
   const users = (): ReturnType<Containers['imageUsers']> => containers.imageUsers()

@@ -7,7 +7,7 @@ import { availableParallelism, hostname, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { removeCgroups } from './cgroups.ts'
 import { type ClusterFile, type NewCluster, type NodePlan, planCluster, readClusterFile, writeClusterFile } from './cluster-file.ts'
-import type { Layout } from './layout.ts'
+import { clusterCgroup, type Layout } from './layout.ts'
 import { NamespaceDriver } from './namespace.ts'
 import { paths, provisionNode, provisionRouter, provisionServer } from './provision.ts'
 import { startServices, stopServices, supervisorOf, writeServices } from './services.ts'
@@ -147,7 +147,7 @@ export async function down(l: Layout, purge: boolean, say: Say): Promise<boolean
   if (!purge) return true
   await removeNetwork(l, f)
   if (hosts.length > 0) await destroyUnderlay(underlayOf(f.cluster.instance, f.underlay), f.forwardBefore ?? '1')
-  removeCgroups(`/gantry-${f.cluster.instance}`)
+  removeCgroups(clusterCgroup(f.cluster.instance))
   removeFiles(l)
   say('all data removed')
   return true

@@ -25,6 +25,12 @@ export interface ClusterConfig {
   clusterDomain: string
 }
 
+/** Control group of all containers of one node; what starts nodes on a machine also removes it. */
+export function nodeCgroup(instance: string, name: string): string { return join(clusterCgroup(instance), name) }
+
+/** Control group of all nodes that one cluster has on a machine. */
+export function clusterCgroup(instance: string): string { return `/gantry-${instance}` }
+
 /** PEM files of one identity. */
 export interface Identity { ca: string; cert: string; key: string }
 

@@ -11,6 +11,7 @@ import { removeCgroups } from './cgroups.ts'
 import type { Driver, HostPlan, HostState } from './driver.ts'
 import { run, startDetached } from './exec.ts'
 import { childrenOf, identify, isAlive, type ProcessId, signal, waitForEnd } from './process.ts'
+import { nodeCgroup } from './layout.ts'
 import { supervisor, writeServices } from './services.ts'
 import { hostAddress, type Underlay } from './underlay.ts'
 
@@ -78,7 +79,7 @@ export class NamespaceDriver implements Driver {
   }
 
   /** Parent control group of all containers of a host. */
-  cgroup(name: string): string { return `/gantry-${this.#instance}/${name}` }
+  cgroup(name: string): string { return nodeCgroup(this.#instance, name) }
 
   #record(name: string): Record | undefined {
     const file = join(this.#dir, name, 'host.json')

@@ -5,13 +5,13 @@ import { namesOf } from '../network/names.ts'
 import { hierarchies } from './cgroups.ts'
 import type { ClusterFile } from './cluster-file.ts'
 import { run } from './exec.ts'
-import type { Layout } from './layout.ts'
+import { clusterCgroup, type Layout } from './layout.ts'
 import { unmountBelow } from './mounts.ts'
 import { identify, type ProcessId, signal, waitForEnd } from './process.ts'
 
 /** Ends the containers and shims of this machine's own node, after its agent and containerd have stopped, and unmounts their files. */
 export async function stopLocalNode(l: Layout, f: ClusterFile): Promise<void> {
-  const containers = processesOf(`/gantry-${f.cluster.instance}`)
+  const containers = processesOf(clusterCgroup(f.cluster.instance))
   // Shims are told apart by the socket of the containerd they were started by.
   const shims = processesWith(join(l.runDir, 'containerd.sock'))
   for (const p of [...containers, ...shims]) signal(p, 'SIGKILL')

@@ -12,7 +12,12 @@ const ALL = (1n << 41n) - 1n
 interface Spec {
   process: OciProcess
   mounts: OciMount[]
-  linux: { namespaces: { type: string; path?: string }[]; resources: { cpu?: object; memory?: object; pids?: object }; seccomp?: object; maskedPaths?: string[] }
+  linux: {
+    namespaces: { type: string; path?: string }[]
+    resources: { cpu?: object; memory?: object; pids?: object }
+    seccomp?: object
+    maskedPaths?: string[]
+  }
 }
 
 function make(more: Partial<ContainerSpec> = {}): Spec {

@@ -1,4 +1,5 @@
 /** One build step: a container that keeps no record, on a snapshot of the builder's. */
+import { join } from 'node:path'
 import { ociAny, orAbsent, protoAny } from '../containerd/index.ts'
 import type { ContainerdClient, Mount as SnapshotMount } from '../containerd/index.ts'
 import type { Mount } from '../engine.ts'
@@ -35,6 +36,7 @@ export interface StepDeps {
   exits: ExitWaiters
   snapshotter: string
   runtimeRoot: string
+  cgroupRoot: string
   label: string
   /** Steps under way, which reconciliation must leave alone. */
   steps: Set<string>
@@ -52,7 +54,7 @@ export async function runStep(d: StepDeps, rootfs: SnapshotMount[], user: Proces
   const spec = ociSpec(
     { id, image: '', hostname: 'build', mounts: o.mounts, network: { path: o.netnsPath } },
     {
-      args: o.args, env: o.env, cwd: o.cwd, user, cgroupsPath: `/gantry/${id}`, cgroupV2: cgroups().v2,
+      args: o.args, env: o.env, cwd: o.cwd, user, cgroupsPath: join(d.cgroupRoot, id), cgroupV2: cgroups().v2,
       pidOf: () => { throw new Error('a build step shares no namespaces') },
     })
   d.steps.add(id)

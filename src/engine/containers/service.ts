@@ -54,6 +54,8 @@ export interface ContainersOptions {
   containerdSocket: string
   loggerSocket: string
   snapshotter: string
+  /** Control group of containers that name no parent, and of build steps. */
+  cgroupRoot: string
   events: EventHub
   /** undefined if the image is not present. */
   resolveImage(reference: string): Promise<ResolvedImage | undefined>
@@ -130,7 +132,7 @@ export class Containers implements ContainerService {
     if (spec.stopSignal !== undefined) signalNumber(spec.stopSignal)
     boundingSet({ ...(spec.capAdd && { add: spec.capAdd }), ...(spec.capDrop && { drop: spec.capDrop }) })
     const entry = newEntry({
-      phase: 'creating', spec, imageId: '', image: emptyImage, state: 'created', createdAtMs: Date.now(),
+      phase: 'creating', spec: { cgroupParent: this.#o.cgroupRoot, ...spec }, imageId: '', image: emptyImage, state: 'created', createdAtMs: Date.now(),
     })
     this.#entries.set(id, entry)
     await this.#locked(entry, async () => {
@@ -140,17 +142,16 @@ export class Containers implements ContainerService {
         entry.record.imageId = image.id
         entry.record.image = defaultsOf(image.config)
         if (commandOf(entry.record).length === 0) throw new EngineError('invalid', 'no command specified')
-        this.#records.save(entry.record)
         entry.mounts = await this.#client.snapshots.prepare({
           snapshotter: this.#o.snapshotter, key: id, parent: image.chainId,
           // Its own root for the garbage collector: no lease to make and delete for every start.
           labels: { 'containerd.io/gc.root': new Date().toISOString(), [OWNER_LABEL]: id },
         })
         entry.record.phase = 'ready'
-        this.#records.save(entry.record)
+        this.#records.saveNew(entry.record)
       } catch (e) {
         await this.#removeSnapshot(id).catch(() => undefined)
-        this.#records.delete(id)
+        await this.#records.delete(id)
         this.#entries.delete(id)
         throw toEngineError(e)
       }
@@ -262,7 +263,7 @@ export class Containers implements ContainerService {
     delete r.oomKilled
     delete r.error
     entry.exit = Promise.withResolvers()
-    this.#records.save(r)
+    this.#saveSoon(r)
     this.#o.events.emit({ type: 'start', id: r.spec.id, pid, atMs })
   }
 
@@ -271,7 +272,7 @@ export class Containers implements ContainerService {
     const failure = startFailure(e)
     entry.record.error = failure.error.message
     if (failure.exitCode !== undefined) entry.record.exitCode = failure.exitCode
-    this.#records.save(entry.record)
+    this.#saveSoon(entry.record)
     entry.earlyExit = undefined
     await this.#deleteTask(id).catch(() => undefined)
     await this.#logs.finish(id).catch(() => undefined)
@@ -333,13 +334,13 @@ export class Containers implements ContainerService {
   async #removeNow(entry: Entry): Promise<void> {
     const { id } = entry.record.spec
     entry.record.phase = 'removing'
-    this.#records.save(entry.record)
+    // First: without its record, what a removal that is cut off leaves is swept at the next opening.
+    await this.#records.delete(id)
     await entry.cleanup
     await this.#deleteTask(id)
     await Promise.all([orAbsent(this.#client.containers.delete(id)), this.#removeSnapshot(id), this.#logs.finish(id).catch(() => undefined)])
     await rm(this.logDir(id), { recursive: true, force: true })
     this.#removeFifos(id)
-    this.#records.delete(id)
     this.#entries.delete(id)
     this.#o.events.emit({ type: 'delete', id, atMs: Date.now() })
   }
@@ -427,7 +428,7 @@ export class Containers implements ContainerService {
         await this.#client.tasks.update(id, ociAny('LinuxResources', ociResources(merged))).catch((e: unknown) => { throw toEngineError(e) })
       }
       r.spec = { ...r.spec, resources: merged }
-      this.#records.save(r)
+      await this.#records.save(r)
     })
   }
 
@@ -445,7 +446,7 @@ export class Containers implements ContainerService {
       // It may have exited meanwhile.
       if ((entry.record.state as string) !== from) return
       entry.record.state = to
-      this.#records.save(entry.record)
+      await this.#records.save(entry.record)
     })
   }
 
@@ -454,7 +455,7 @@ export class Containers implements ContainerService {
     const mounts = await this.#client.snapshots.mounts(this.#o.snapshotter, options.snapshotKey)
     const deps = {
       client: this.#client, fifos: this.#fifos, exits: this.#exits, snapshotter: this.#o.snapshotter, runtimeRoot: this.#runtimeRoot(),
-      label: OWNER_LABEL, steps: this.#steps,
+      cgroupRoot: this.#o.cgroupRoot, label: OWNER_LABEL, steps: this.#steps,
     }
     return runStep(deps, mounts, this.#user(options.user, mounts), options)
   }
@@ -489,8 +490,8 @@ export class Containers implements ContainerService {
     const oomKilled = exit.exitStatus === 128 + SIGKILL && (entry.sawOom === true || oomKills(cgroupOf(r.spec)) > 0)
     Object.assign(r, { state: 'exited', exitCode: exit.exitStatus, finishedAtMs: timestampMs(exit.exitedAt) ?? Date.now(), oomKilled })
     delete r.pid
-    this.#records.save(r)
-    entry.cleanup = this.#release(id)
+    // containerd's task tells of the exit until it is released.
+    entry.cleanup = this.#records.save(r).catch(() => undefined).then(() => this.#release(id))
     if (oomKilled && entry.sawOom !== true) this.#o.events.emit({ type: 'oom', id, atMs: r.finishedAtMs ?? 0 })
     entry.exit.resolve(exit.exitStatus)
     this.#emitExit(r)
@@ -544,7 +545,7 @@ export class Containers implements ContainerService {
         if (!alive || r.pid !== task.pid) this.#running(entry, task.pid, alive && r.startedAtMs !== undefined ? r.startedAtMs : Date.now())
         if (task.status !== 'RUNNING' || r.state === 'paused') {
           r.state = task.status === 'RUNNING' ? 'running' : 'paused'
-          this.#records.save(r)
+          this.#saveSoon(r)
         }
         return
       case 'STOPPED':
@@ -599,6 +600,9 @@ export class Containers implements ContainerService {
   }
 
   // — small helpers —
+
+  /** For changes that reconciliation finds again by itself. */
+  #saveSoon(r: ContainerRecord): void { this.#records.save(r).catch(() => undefined) }
 
   #entry(id: string): Entry {
     const entry = this.#entries.get(id)
