@@ -39,7 +39,7 @@ const RETRY_MS = 1000
 const MESSAGE_BYTES = 4096
 const SHIM_TRIES = 5
 const SHIM_RETRY_MS = 15
-const SHIM_LEAVING = /ttrpc: closed|failed to start shim: .*connection refused/s
+const SHIM_LEAVING = /ttrpc: closed|failed to start shim: .*connection refused|failed to start shim: mkdir .*: file exists/s
 
 export interface WorkerHooks {
   /** A container belongs to this Pod from now on. */
@@ -436,18 +436,18 @@ export class PodWorker {
     this.#event('Warning', 'Failed', `Error: ${errorText(e)}`, c)
   }
 
-  /** Resolves with why it could not be started, if so. Rejects if nobody can say, for containerd or the log daemon went away meanwhile. */
+  /** Resolves with why it could not be started, if so. Rejects if the container is not at fault: containerd, the log daemon or a shim went away meanwhile. */
   async #startOnce(id: string): Promise<string | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#context.engine.containers.start(id)
         return undefined
       } catch (e) {
-        // The Pod's shim leaves with its last container: one that is started at that moment meets a closing door.
-        if (attempt === SHIM_TRIES || !SHIM_LEAVING.test(errorText(e))) {
-          if (e instanceof EngineError && e.code === 'unavailable') throw e
-          return errorText(e)
-        }
+        // The Pod's shim leaves with its last container: one that is started at that moment meets a closing door. And a start that
+        // was under way when the agent died is still being undone.
+        const passing = SHIM_LEAVING.test(errorText(e))
+        if (!passing && !(e instanceof EngineError && e.code === 'unavailable')) return errorText(e)
+        if (!passing || attempt === SHIM_TRIES) throw e
         await new Promise<void>(resolve => { setTimeout(resolve, SHIM_RETRY_MS * 2 ** attempt) })
       }
     }
