@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ContainerSpec } from '../engine.ts'
 import { boundingSet } from './capabilities.ts'
-import { mergeEnv, ociSpec } from './oci-spec.ts'
+import { mergeEnv, ociResources, ociSpec } from './oci-spec.ts'
 import type { OciMount, OciProcess } from './oci-spec.ts'
 import { defaultSeccomp } from './seccomp.ts'
 import { signalNumber } from './signals.ts'
@@ -58,7 +58,14 @@ test('privileged drops the fences', () => {
 
 test('only resources that are set are sent', () => {
   const { resources } = make({ resources: { memoryBytes: 5, pidsMax: 6 } }).linux
-  assert.deepEqual([resources.cpu, resources.memory, resources.pids], [undefined, { limit: 5 }, { limit: 6 }])
+  assert.deepEqual([resources.cpu, resources.memory, resources.pids], [undefined, { limit: 5, swap: 5 }, { limit: 6 }])
+})
+
+test('a memory limit is one of swap as well where that can be said', () => {
+  assert.deepEqual(ociResources({ memoryBytes: 5 }, true), { memory: { limit: 5, swap: 5 } })
+  assert.deepEqual(ociResources({ memoryBytes: 5, memorySwapBytes: 9 }, true), { memory: { limit: 5, swap: 9 } })
+  assert.deepEqual(ociResources({ memoryBytes: 5 }, false), { memory: { limit: 5 } })
+  assert.deepEqual(ociResources({ cpuShares: 2 }, true), { cpu: { shares: 2 } })
 })
 
 test('capabilities', () => {

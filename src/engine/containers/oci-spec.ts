@@ -3,6 +3,7 @@ import { existsSync, lstatSync, readdirSync } from 'node:fs'
 import { EngineError } from '../engine.ts'
 import type { ContainerSpec, Mount, Resources } from '../engine.ts'
 import { boundingSet } from './capabilities.ts'
+import { cgroups } from './cgroups.ts'
 import { defaultSeccomp } from './seccomp.ts'
 import type { ProcessUser } from './users.ts'
 
@@ -69,7 +70,7 @@ export function ociSpec(spec: ContainerSpec, f: SpecFacts): object {
     linux: {
       namespaces,
       cgroupsPath: f.cgroupsPath,
-      resources: { devices: privileged ? [{ allow: true, access: 'rwm' }] : DEVICE_RULES, ...ociResources(spec.resources ?? {}) },
+      resources: { devices: privileged ? [{ allow: true, access: 'rwm' }] : DEVICE_RULES, ...ociResources(spec.resources ?? {}, f.cgroupV2) },
       sysctl: sysctls(spec, hostNetwork),
       ...(privileged ? { devices: hostDevices() } : { maskedPaths: MASKED, readonlyPaths: READONLY }),
       ...(useSeccomp ? { seccomp: defaultSeccomp(process.capabilities.bounding) } : {}),
@@ -196,8 +197,13 @@ function sysctls(spec: ContainerSpec, hostNetwork: boolean): Record<string, stri
   return { ...(lowPorts ? { 'net.ipv4.ip_unprivileged_port_start': '0' } : {}), ...spec.sysctls }
 }
 
-/** `linux.resources` of what is set. Weights of cgroup v2 are made from shares by the runtime. */
-export function ociResources(r: Resources): object {
+/**
+ * `linux.resources` of what is set. Weights of cgroup v2 are made from shares by the runtime. There a memory limit is one of
+ * memory alone, so that a container would swap instead of ending: with nothing said of swap it gets none. (Version 1 may be
+ * built without accounts of swap, and fails if it is told of them.)
+ */
+export function ociResources(r: Resources, cgroupV2 = cgroups().v2): object {
+  const swap = r.memorySwapBytes ?? (cgroupV2 ? r.memoryBytes : undefined)
   const cpu = {
     ...(r.cpuShares === undefined ? {} : { shares: r.cpuShares }),
     ...(r.cpuQuotaUs === undefined ? {} : { quota: r.cpuQuotaUs }),
@@ -205,7 +211,7 @@ export function ociResources(r: Resources): object {
   }
   const memory = {
     ...(r.memoryBytes === undefined ? {} : { limit: r.memoryBytes }),
-    ...(r.memorySwapBytes === undefined ? {} : { swap: r.memorySwapBytes }),
+    ...(swap === undefined ? {} : { swap }),
   }
   return {
     ...(Object.keys(cpu).length === 0 ? {} : { cpu }),
