@@ -1,12 +1,13 @@
 /** What the engine remembers of each container: one JSON file each, replaced atomically, mode 0600. */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerSpec, ContainerState, ImageConfig } from '../engine.ts'
 
 export type ImageDefaults = Pick<ImageConfig, 'entrypoint' | 'cmd' | 'env' | 'workingDir' | 'user' | 'stopSignal'>
 
 export interface ContainerRecord {
-  /** `creating` and `removing` are finished by removing when an engine finds them at its start. */
+  /** Only `ready` is ever on disk: what an engine left of a container that was being made or removed has no record. */
   phase: 'creating' | 'ready' | 'removing'
   spec: ContainerSpec
   imageId: string
@@ -23,6 +24,10 @@ export interface ContainerRecord {
 
 export class RecordStore {
   readonly #dir: string
+  /** Writes that have not begun. */
+  readonly #queued = new Map<string, Promise<void>>()
+  /** The last write of each record, settled whatever became of it. */
+  readonly #last = new Map<string, Promise<void>>()
 
   constructor(dir: string) {
     this.#dir = dir
@@ -44,12 +49,40 @@ export class RecordStore {
     return out
   }
 
-  /** Synchronous: a small file costs less than a turn through the thread pool, and nothing can come between. */
-  save(record: ContainerRecord): void {
-    const path = join(this.#dir, `${record.spec.id}.json`)
+  /**
+   * The first save of a new record: there when this returns. Synchronous, since a small new file costs less than turns through
+   * the thread pool.
+   */
+  saveNew(record: ContainerRecord): void {
+    const path = this.#path(record.spec.id)
     writeFileSync(`${path}.tmp`, JSON.stringify(record), { mode: 0o600 })
     renameSync(`${path}.tmp`, path)
   }
 
-  delete(id: string): void { rmSync(join(this.#dir, `${id}.json`), { force: true }) }
+  /**
+   * Writes the record as it is when its turn comes; changes until then go into the same write. In the background, because file
+   * systems push a file to the disk that replaces another.
+   */
+  save(record: ContainerRecord): Promise<void> {
+    const { id } = record.spec
+    const queued = this.#queued.get(id)
+    if (queued !== undefined) return queued
+    const write = (this.#last.get(id) ?? Promise.resolve()).then(async () => {
+      this.#queued.delete(id)
+      const path = this.#path(id)
+      await writeFile(`${path}.tmp`, JSON.stringify(record), { mode: 0o600 })
+      await rename(`${path}.tmp`, path)
+    })
+    const settled = write.catch(() => undefined).finally(() => { if (this.#last.get(id) === settled) this.#last.delete(id) })
+    this.#queued.set(id, write)
+    this.#last.set(id, settled)
+    return write
+  }
+
+  async delete(id: string): Promise<void> {
+    await this.#last.get(id)
+    rmSync(this.#path(id), { force: true })
+  }
+
+  #path(id: string): string { return join(this.#dir, `${id}.json`) }
 }

@@ -272,7 +272,7 @@ export class Containers implements ContainerService {
     const failure = startFailure(e)
     entry.record.error = failure.error.message
     if (failure.exitCode !== undefined) entry.record.exitCode = failure.exitCode
-    this.#saveSoon(entry.record)
+    await this.#records.save(entry.record).catch(() => undefined)
     entry.earlyExit = undefined
     await this.#deleteTask(id).catch(() => undefined)
     await this.#logs.finish(id).catch(() => undefined)
@@ -520,13 +520,8 @@ export class Containers implements ContainerService {
     const snapshots = await this.#client.snapshots.list(this.#o.snapshotter, [`labels."${OWNER_LABEL}"`])
     for (const id of ours.keys()) if (!this.#entries.has(id) && !this.#steps.has(id)) await this.#removeOrphan(id)
     for (const s of snapshots) if (!this.#entries.has(s.name)) await this.#removeSnapshot(s.name)
-    const work = [...this.#entries.values()].map((entry) => {
-      const cut = !this.#opened && entry.record.phase !== 'ready'
-      const step = cut ? () => this.#removeNow(entry) : () => this.#reconcileOne(entry, tasks.get(entry.record.spec.id))
-      // An operation under way finds out for itself, and may be waiting for an exit that only we can tell.
-      return entry.starting === true ? undefined : cut ? this.#locked(entry, step) : step()
-    })
-    await Promise.all(work)
+    // A start under way finds out for itself, and may be waiting for an exit that only we can tell.
+    await Promise.all([...this.#entries.values()].map((e) => e.starting === true ? undefined : this.#reconcileOne(e, tasks.get(e.record.spec.id))))
     await Promise.all(this.#exits.pending().map((p) => this.#reconcileExec(p.container, p.exec)))
     if (!this.#opened) {
       await this.#sweepFiles()
