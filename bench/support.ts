@@ -1,6 +1,7 @@
 /** What the benchmarks share: medians, rows of the table, and a server in a process of its own. */
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { connect } from 'node:tls'
@@ -39,6 +40,12 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms))
+
+/** Milliseconds of processor time that a process has used: its main thread, and all its threads that still run. */
+export function cpuMs(pid: number): { main: number; all: number } {
+  const of = (tid: string): number => Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0]) / 1e6
+  return { main: of(String(pid)), all: readdirSync(`/proc/${pid}/task`).reduce((sum, tid) => sum + of(tid), 0) }
+}
 
 interface Pems { ca: string; cert: string; key: string }
 export interface ServerProcess { pid: number; port: number; admin: Pems; stop(): Promise<void> }

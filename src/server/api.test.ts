@@ -317,6 +317,20 @@ test('a Pod gets its account, token and tolerations; a missing account is refuse
   refused(await s.call('POST', path, { metadata: { name: 'x' }, spec: { serviceAccountName: 'nobody', containers: [{ name: 'c', image: 'i' }] } }), 403, 'Forbidden', /serviceaccount "nobody" not found/)
 })
 
+test('who creates a Pod owns what was asked for, not what the server adds', async () => {
+  const { body } = await s.call('POST', '/api/v1/namespaces/default/pods', {
+    metadata: { name: 'owned', labels: { app: 'x' } }, spec: { containers: [{ name: 'c', image: 'i' }] }, status: { phase: 'Running' },
+  }, { 'User-Agent': 'someone/1' })
+  const [entry, ...others] = body.metadata.managedFields
+  assert.deepEqual([entry.manager, entry.operation, others], ['someone', 'Update', []])
+  assert.deepEqual(Object.keys(entry.fieldsV1), ['f:metadata', 'f:spec'])
+  assert.deepEqual(entry.fieldsV1['f:metadata'], { 'f:labels': { 'f:app': {}, '.': {} } })
+  const container = entry.fieldsV1['f:spec']['f:containers']['k:{"name":"c"}']
+  assert.ok('f:image' in container)
+  assert.ok(body.spec.containers[0].volumeMounts.length === 1 && !('f:volumeMounts' in container))
+  assert.ok(body.spec.tolerations.length === 2 && !('f:volumes' in entry.fieldsV1['f:spec']) && !('f:tolerations' in entry.fieldsV1['f:spec']))
+})
+
 test('namespaces: label, finalizer, termination', async () => {
   const made = (await s.call('POST', '/api/v1/namespaces', { metadata: { name: 'n' } })).body
   assert.deepEqual([made.metadata.labels['kubernetes.io/metadata.name'], made.spec.finalizers, made.status.phase], ['n', ['kubernetes'], 'Active'])

@@ -161,6 +161,8 @@ interface Written { object: ApiObject; plain: Buffer; cached?: Cached }
 export class Cache {
   readonly #store: Store
   readonly #kinds = new Map<string, KindCache>()
+  /** The same by the Kind itself, for those who ask often. */
+  readonly #byKind = new Map<Kind, KindCache>()
   readonly #secretsKey: Buffer | undefined
   readonly #log: Logger
   /** Objects of values on their way through the store. */
@@ -182,6 +184,7 @@ export class Cache {
     const codec = new Codec(kind, kind.group === '' && kind.plural === 'secrets' ? this.#secretsKey : undefined)
     const cache = new KindCache(kind, codec, this.#revision)
     this.#kinds.set(kindPrefix(kind), cache)
+    this.#byKind.set(kind, cache)
     return cache
   }
 
@@ -214,7 +217,7 @@ export class Cache {
   revision(): number { return this.#revision }
 
   of(kind: Kind): KindCache {
-    return this.#kinds.get(kindPrefix(kind)) ?? this.#addKind(kind)
+    return this.#byKind.get(kind) ?? this.#kinds.get(kindPrefix(kind)) ?? this.#addKind(kind)
   }
 
   /** Resolves when reads include `revision`. Throws Timeout (504) after 3 s: it is from the future. */

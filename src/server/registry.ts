@@ -100,8 +100,10 @@ export class Registry {
       const existing = cache.get(localKey(kind, object.metadata))
       try {
         if (existing !== undefined) throw this.#exists(kind, existing)
-        await this.#admitNew(kind, object, w)
+        if (isKind(kind, namespaces)) admitNamespaceObject(object as Namespace)
+        // What admission adds (a Pod's token volume, a Service's address) belongs to nobody, as in Kubernetes.
         if (w.manager !== undefined) trackUpdate(undefined, object, w.manager, '', new Date())
+        await this.#admitNew(kind, object, w)
         return await this.#store(cache, storeKey(kind, namespace, name), object, undefined, w)
       } catch (e) {
         this.#giveBack(kind, object)
@@ -130,8 +132,7 @@ export class Registry {
       const pod = object as Pod
       if (pod.spec.serviceAccountName === 'default' && lacksServiceAccount(this.cache, pod)) await this.#furnish(pod.metadata.namespace!)
       admitPod(this.cache, kind, pod)
-    } else if (isKind(kind, namespaces)) admitNamespaceObject(object as Namespace)
-    else if (isKind(kind, nodes)) admitNode(this.cache, object as Node)
+    } else if (isKind(kind, nodes)) admitNode(this.cache, object as Node)
     if (w.user !== undefined) this.admit?.(w.user, kind, object, undefined)
     if (isKind(kind, services)) this.#ipam.assign(object as Service, undefined)
     else if (isKind(kind, machines)) this.#ipam.assignSubnet(object as Machine)

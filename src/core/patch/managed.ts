@@ -16,16 +16,18 @@ const UNOWNED_META = new Set([
   'f:name', 'f:namespace', 'f:uid', 'f:creationTimestamp', 'f:generation', 'f:resourceVersion', 'f:selfLink', 'f:managedFields',
 ])
 
+/** Copies instead of deleting: objects that have lost a member are slow to encode for as long as they live. */
 function strip(set: FieldSet): FieldSet {
-  delete set['f:apiVersion']
-  delete set['f:kind']
-  const meta = set['f:metadata']
-  if (meta) {
-    for (const key in meta) if (UNOWNED_META.has(key)) delete meta[key]
-    delete meta['.']
-    if (isEmpty(meta)) delete set['f:metadata']
+  const kept: FieldSet = {}
+  for (const key in set) {
+    const part = set[key]!
+    if (key === 'f:metadata') {
+      const meta: FieldSet = {}
+      for (const k in part) if (k !== '.' && !UNOWNED_META.has(k)) meta[k] = part[k]!
+      if (!isEmpty(meta)) kept[key] = meta
+    } else if (key !== 'f:apiVersion' && key !== 'f:kind') kept[key] = part
   }
-  return set
+  return kept
 }
 
 export function messageFor(object: ApiObject): Message | undefined { return typeOf(object.apiVersion, object.kind) }
@@ -92,16 +94,19 @@ function capped(entries: ManagedFieldsEntry[]): ManagedFieldsEntry[] {
 }
 
 /**
- * Records a create (`old` undefined), update or non-apply patch by `manager` in `object.metadata.managedFields`. Call it last,
- * when the object is as it will be stored. An update that sends managedFields edits them (kubectl does, to migrate);
- * `[{}]` clears them. `subresource` is '' for the object itself.
+ * Records a create (`old` undefined), update or non-apply patch by `manager` in `object.metadata.managedFields`. Call it for a
+ * create before admission adds what the client did not ask for, for an update last, when the object is as it will be stored.
+ * An update that sends managedFields edits them (kubectl does, to migrate); `[{}]` clears them. `subresource` is '' for the
+ * object itself.
  */
 export function trackUpdate(
   old: ApiObject | undefined, object: ApiObject, manager: string, subresource: string, now: Date,
 ): void {
   const { metadata } = object
   if (old === undefined) {
-    const set = ownedBy(object, true)
+    // The status of a new object is the server's; who reports it owns it later.
+    const { status: _, ...rest } = object as ApiObject & { status?: unknown }
+    const set = ownedBy(rest, true)
     metadata.managedFields = isEmpty(set) ? [] : [makeEntry(manager, 'Update', object.apiVersion, subresource, now, set)]
     return
   }

@@ -46,6 +46,7 @@ export function readBody(req: Request): Promise<Buffer> {
       reject(e)
     })
     req.on('close', () => {
+      if (req.complete) return
       free()
       reject(new ApiError('BadRequest', 'the request was cut off'))
     })
