@@ -1,16 +1,22 @@
 /** Runs the real `gantry` on clusters of the test's own, and real clients against them. */
-import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import type { OutgoingHttpHeaders } from 'node:http'
+import { request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
+import { connect, type RemoteClient } from '../../src/client/client.ts'
+import type { ClusterFile } from '../../src/machines/cluster-file.ts'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 
 export interface Result { code: number | null; stdout: string; stderr: string }
 
 /** Runs a program to its end; `input` is its stdin. Kills it after `timeoutMs`. */
-export function run(command: string, args: string[], o: { env?: NodeJS.ProcessEnv; input?: string; timeoutMs?: number; cwd?: string } = {}): Promise<Result> {
+export function run(command: string, args: string[], o: { env?: NodeJS.ProcessEnv; input?: string | Buffer; timeoutMs?: number; cwd?: string } = {}): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { env: o.env ?? process.env, cwd: o.cwd, stdio: ['pipe', 'pipe', 'pipe'] })
     let [stdout, stderr] = ['', '']
@@ -25,6 +31,23 @@ export function run(command: string, args: string[], o: { env?: NodeJS.ProcessEn
     child.stdin.on('error', () => { /* it did not read its input */ })
     child.stdin.end(o.input ?? '')
   })
+}
+
+/** Resolves with the first answer of `probe` that is not undefined or false; a probe that throws is tried again, and its error told at the end. */
+export async function waitFor<T>(what: string, timeoutMs: number, probe: () => Promise<T | undefined | false> | T | undefined | false): Promise<T> {
+  const deadline = Date.now() + timeoutMs
+  let last: unknown
+  for (;;) {
+    try {
+      const found = await probe()
+      if (found !== undefined && found !== false) return found
+      last = undefined
+    } catch (e) {
+      last = e
+    }
+    if (Date.now() > deadline) throw new Error(`after ${timeoutMs / 1000} s still waiting for: ${what}`, { cause: last })
+    await sleep(100)
+  }
 }
 
 /** One cluster in a folder of its own; `stop` removes it and all it made. */
@@ -53,12 +76,81 @@ export class TestCluster {
   async json<T>(...args: string[]): Promise<T> { return JSON.parse(await this.ok(...args, '-o', 'json')) as T }
 
   get kubeconfig(): string { return join(this.home, 'lib', 'kubeconfig') }
-  file(): { apiPort: number; httpPort: number; domain: string; cluster: { instance: string } } {
-    return JSON.parse(readFileSync(join(this.home, 'lib', 'cluster.json'), 'utf8')) as never
+  file(): ClusterFile { return JSON.parse(readFileSync(join(this.home, 'lib', 'cluster.json'), 'utf8')) as ClusterFile }
+
+  async kubectl(...args: string[]): Promise<Result> { return this.kubectlWith('', ...args) }
+
+  /** kubectl with text on its standard input. */
+  async kubectlWith(input: string, ...args: string[]): Promise<Result> {
+    return run(await kubectlPath(), args, { env: this.clientEnv, input })
   }
 
-  async kubectl(...args: string[]): Promise<Result> {
-    return run(await kubectlPath(), args, { env: { ...this.env, KUBECONFIG: this.kubeconfig, HOME: this.home } })
+  /** Like {@link kubectl}, but a failure throws with its output. */
+  async k(...args: string[]): Promise<string> { return succeeded(`kubectl ${args.join(' ')}`, await this.kubectl(...args)) }
+
+  /** `kubectl apply` of a manifest's text. */
+  async apply(manifest: string): Promise<string> { return succeeded('kubectl apply', await this.kubectlWith(manifest, 'apply', '-f', '-')) }
+
+  /** Environment of kubectl and helm. */
+  get clientEnv(): NodeJS.ProcessEnv { return { ...this.env, KUBECONFIG: this.kubeconfig, HOME: this.home } }
+
+  /** The administrator's identity, from the kubeconfig. */
+  #identity(): { server: string; ca: string; cert: string; key: string } {
+    const k = parse(readFileSync(this.kubeconfig, 'utf8')) as {
+      clusters: { cluster: { server: string; 'certificate-authority-data': string } }[]
+      users: { user: { 'client-certificate-data': string; 'client-key-data': string } }[]
+    }
+    const pem = (data: string) => Buffer.from(data, 'base64').toString()
+    const { cluster } = k.clusters[0]!
+    const { user } = k.users[0]!
+    return {
+      server: cluster.server, ca: pem(cluster['certificate-authority-data']),
+      cert: pem(user['client-certificate-data']), key: pem(user['client-key-data']),
+    }
+  }
+
+  /** A client of the API; close it. */
+  client(): RemoteClient {
+    const { server, ...tls } = this.#identity()
+    return connect({ servers: [server], tls, userAgent: 'test' })
+  }
+
+  /** One HTTPS request as the administrator, with any bytes as its body. */
+  raw(method: string, path: string, body?: string | Buffer, headers: OutgoingHttpHeaders = {}): Promise<{ status: number; text: string }> {
+    const { server, ...tls } = this.#identity()
+    return new Promise((resolve, reject) => {
+      const req = request(`${server}${path}`, { ...tls, method, headers, agent: false }, res => {
+        let text = ''
+        res.setEncoding('utf8')
+        res.on('data', (d: string) => { text += d })
+        res.once('end', () => resolve({ status: res.statusCode!, text }))
+        res.once('error', reject)
+      })
+      // A server that refuses a large body answers before it has read it all.
+      req.on('error', e => setTimeout(() => reject(e), 500))
+      req.end(body)
+    })
+  }
+
+  /** Imports an image that holds the machine's static busybox, under all its names. */
+  async importBusybox(name = 'busybox:1'): Promise<void> {
+    const dir = mkdtempSync(join(this.home, 'busybox-'))
+    for (const d of ['bin', 'etc', 'tmp']) mkdirSync(join(dir, d))
+    const binary = join(dir, 'bin/busybox')
+    copyFileSync(existsSync('/bin/busybox') ? '/bin/busybox' : '/usr/bin/busybox', binary)
+    chmodSync(binary, 0o755)
+    for (const applet of succeeded('busybox', await run(binary, ['--list'])).trim().split('\n')) {
+      if (applet !== 'busybox') symlinkSync('busybox', join(dir, 'bin', applet))
+    }
+    const archive = `${dir}.tar`
+    succeeded('tar', await run('tar', ['-C', dir, '--owner=0', '--group=0', '-cf', archive, '.']))
+    await this.ok('image', 'import', archive, name, '--cmd', 'sh')
+    rmSync(dir, { recursive: true })
+  }
+
+  /** Starts a program of a client that goes on, e.g. `kubectl port-forward`. End it with `kill`. */
+  async startKubectl(...args: string[]): Promise<ChildProcess> {
+    return spawn(await kubectlPath(), args, { env: this.clientEnv, stdio: ['ignore', 'pipe', 'pipe'] })
   }
 
   /** The ends of all daemons' logs, for a failing test's message. */
@@ -76,6 +168,11 @@ export class TestCluster {
     if (r.code !== 0) throw new Error(`gantry down --purge ended with ${r.code}: ${r.stdout}${r.stderr}`)
     rmSync(this.home, { recursive: true, force: true })
   }
+}
+
+function succeeded(what: string, r: Result): string {
+  if (r.code !== 0) throw new Error(`${what} ended with ${r.code}: ${r.stdout}${r.stderr}`)
+  return r.stdout
 }
 
 function list(dir: string): string[] { return existsSync(dir) ? readdirSync(dir).map(f => join(dir, f)) : [] }
