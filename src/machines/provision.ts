@@ -124,14 +124,17 @@ export async function provisionNode(l: Layout, f: ClusterFile, node: NodePlan, r
   ]
 }
 
+/** Name of the router, and of its Machine. */
+const EDGE = 'edge'
+
 /** The edge on this machine. It joins the overlay unless this machine's own agent has. */
 export async function provisionRouter(l: Layout, f: ClusterFile): Promise<ServiceCommand[]> {
   const ca = await ensureCA(l)
   const dataDir = join(l.dataDir, 'router')
-  const tls = await identity(dataDir, 'tls', { commonName: 'system:gantry:router', organizations: ['system:gantry:routers'], client: true }, ca)
+  const tls = await identity(dataDir, 'tls', { commonName: `system:gantry:router:${EDGE}`, organizations: ['system:gantry:routers'], client: true }, ca)
   const local = f.nodes.some(n => n.driver === 'local')
   const config: RouterConfig = {
-    cluster: f.cluster, name: 'edge', servers: [`https://127.0.0.1:${f.apiPort}`], tls,
+    cluster: f.cluster, name: EDGE, servers: [`https://127.0.0.1:${f.apiPort}`], tls,
     dataDir, runDir: join(l.runDir, 'router'),
     address: local ? '127.0.0.1' : hostAddress(underlayOf(f.cluster.instance, f.underlay), 1),
     joinOverlay: !local, httpAddress: '0.0.0.0', httpPort: f.httpPort, domain: f.domain,

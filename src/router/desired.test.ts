@@ -38,6 +38,12 @@ test('a selector leads to ready pods that are not going', () => {
   assert.deepEqual(ways, [{ route: 'ns/r', tcpPort: 5432, sticky: false, targets: [{ ip: '10.0.1.1', port: 7 }] }])
 })
 
+test('what is no IPv4 address never reaches the proxy', () => {
+  const bad = slice([['10.0.0.9', true], ['a\nprogram x', true], ['1.2.3.4;show info', true], ['fd00::1', true]])
+  const { ways } = desiredOf([route('r', { host: 'a.b', backend: { service: { name: 'web', port: 80 } } })], { ...lookup, slices: () => [bad] }, options)
+  assert.deepEqual(ways[0]!.targets, [{ ip: '10.0.0.9', port: 8080 }])
+})
+
 test('the older of two routes holds a host or a port; the router\'s own ports are nobody\'s', () => {
   const backend = { service: { name: 'web', port: 80 } }
   const { ways, refusals } = desiredOf([

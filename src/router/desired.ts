@@ -1,4 +1,5 @@
 /** From Routes and what they lead to, what the proxy shall do. Pure. */
+import { isIPv4 } from 'node:net'
 import { labelSelectorOf } from '../core/selectors.ts'
 import type { EndpointSlice, Pod, Route, Service } from '../core/types/index.ts'
 import { keyOf } from '../core/client.ts'
@@ -70,7 +71,8 @@ function targetsOf(r: Route, lookup: Lookup): Target[] {
   const { service, selector, port } = r.spec.backend
   const namespace = r.metadata.namespace ?? 'default'
   const found = new Map<string, Target>()
-  const add = (t: Target) => found.set(`${t.ip}:${t.port}`, t)
+  // Users and nodes write these addresses: nothing but numbers may get into the proxy's configuration.
+  const add = (t: Target) => { if (isIPv4(t.ip) && Number.isInteger(t.port)) found.set(`${t.ip}:${t.port}`, t) }
   if (service !== undefined) {
     const key = `${namespace}/${service.name}`
     const ports = lookup.service(key)?.spec.ports ?? []

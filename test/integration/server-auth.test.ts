@@ -141,6 +141,12 @@ test('a node does its work and no more', async () => {
   await n1.patch(pods, { namespace: 'default', name: 'mine' }, 'merge', { status: { phase: 'Running' } }, { subresource: 'status' })
   await assert.rejects(n1.patch(pods, { namespace: 'default', name: 'other' }, 'merge', { status: { phase: 'Running' } }, { subresource: 'status' }), { code: 403, message: /bound to it/ })
   await assert.rejects(n1.delete(pods, { namespace: 'default', name: 'other' }), { code: 403 })
+  // The API of 2014 is no way round it.
+  const old = await n1.request('POST', '/api/v1beta1/pods', {
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ kind: 'Pod', apiVersion: 'v1beta1', id: 'sly', desiredState: { manifest: { version: 'v1beta1', id: 'sly', containers: [{ name: 'c', image: 'i' }] } } }),
+  })
+  assert.equal(old.status, 403)
   const mine = await admin.get(pods, { namespace: 'default', name: 'mine' })
   const request = (name: string, uid: string) => n1.call<{ status: { token: string } }>('POST', '/api/v1/namespaces/default/serviceaccounts/default/token', {
     apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: { expirationSeconds: 3607, boundObjectRef: { apiVersion: 'v1', kind: 'Pod', name, uid } },

@@ -160,9 +160,9 @@ export function validateEndpointSlice(s: EndpointSlice, e: FieldErrors): void {
   s.endpoints?.forEach((endpoint, i) => {
     if (!endpoint.addresses?.length) e.required(`endpoints[${i}].addresses`, 'must contain at least 1 address')
     endpoint.addresses?.forEach((address, j) => {
-      if (family !== 0 && isIP(address) !== family) {
-        e.invalid(`endpoints[${i}].addresses[${j}]`, address, `must be an ${s.addressType} address`)
-      }
+      const path = `endpoints[${i}].addresses[${j}]`
+      if (family === 0) e.check(path, address, dns1123Subdomain(address))
+      else if (isIP(address) !== family) e.invalid(path, address, `must be an ${s.addressType} address`)
     })
   })
   const names = new Set<string>()

@@ -14,6 +14,8 @@ import { controllerOf, endpointsOf, nameOf, nodeOf, podOf, serviceOf, UNSTATED_P
 import type { OldObject } from './shapes.ts'
 
 export const PREFIX = '/api/v1beta1'
+/** Of a watch whose client does not read. */
+const MAX_WAITING_BYTES = 8 << 20
 
 interface Resource { kind: Kind; list: string; toOld(o: ApiObject): Old; fromOld?: (o: OldObject) => ApiObject }
 
@@ -66,7 +68,7 @@ async function answer(host: ServerHost, context: Context, res: Response): Promis
     if (method === 'PUT') return allow('update'), replace(host, context, res, r, namespace, name)
     if (method === 'DELETE') {
       allow('delete')
-      await host.client.delete(r.kind, { namespace, name })
+      await host.registry.delete(r.kind, { namespace, name }, {}, { user: context.user })
       return host.reply(res, 200, { kind: 'Status', creationTimestamp: null, apiVersion: 'v1beta1', status: 'Success' })
     }
   }
@@ -87,7 +89,7 @@ async function create(host: ServerHost, context: Context, res: Response, r: Reso
   const object = await read(context, r, namespace)
   delete object.metadata.resourceVersion
   delete object.metadata.uid
-  host.reply(res, 201, r.toOld(await host.client.create(r.kind, await completed(host.client, object))))
+  host.reply(res, 201, r.toOld((await host.registry.create(r.kind, clone(await completed(host.client, object)), { user: context.user })).object))
 }
 
 /** What v1beta1 cannot express stays as it is. */
@@ -101,7 +103,7 @@ async function replace(host: ServerHost, context: Context, res: Response, r: Res
   }
   if (sent.spec !== undefined) live.spec = { ...live.spec, ...sent.spec }
   if (sent.subsets !== undefined) live.subsets = sent.subsets
-  host.reply(res, 200, r.toOld(await host.client.update(r.kind, live as ApiObject)))
+  host.reply(res, 200, r.toOld((await host.registry.update(r.kind, live as ApiObject, { user: context.user })).cached.object))
 }
 
 /** One JSON object a line, from the informer's state on; what is older than the asked revision is left out. */
@@ -121,7 +123,9 @@ async function watch(host: ServerHost, context: Context, res: Response, r: Resou
     if (!now && !before) return
     // An object that begins or ceases to match appears and vanishes for this watcher.
     const seen = now ? (before ? 'MODIFIED' : 'ADDED') : 'DELETED'
-    out.write(`${JSON.stringify({ type: seen, object: r.toOld(object) })}\n`)
+    // A client that does not read is cut off; it comes back with the newest revision it has seen.
+    if (out.writableLength > MAX_WAITING_BYTES) out.destroy()
+    else out.write(`${JSON.stringify({ type: seen, object: r.toOld(object) })}\n`)
   })
   out.on('close', () => {
     off()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { clusterRoleBindings, clusterRoles, coreKinds, pods, roleBindings, roles } from '../../core/kinds.ts'
-import type { ClusterRole, Pod, PolicyRule, Role, RoleBinding, Subject } from '../../core/types/index.ts'
+import { clusterRoleBindings, clusterRoles, coreKinds, machines, pods, roleBindings, roles } from '../../core/kinds.ts'
+import type { ApiObject, ClusterRole, Pod, PolicyRule, Role, RoleBinding, Subject } from '../../core/types/index.ts'
 import type { Attributes, User } from '../host.ts'
 import { admitObject } from './admission.ts'
 import { Authorizer, MASTERS } from './authorizer.ts'
@@ -178,8 +178,26 @@ test('a node is held to its own objects and to what its pods refer to', async ()
   mirror.metadata.annotations = { 'kubernetes.io/config.mirror': 'x' }
   admitObject(authorizer, n1, pods, mirror, undefined)
   assert.throws(() => admitObject(authorizer, n1, pods, pod('m', 'n1'), undefined), /only create mirror pods/)
+  const nosy: Pod = { ...mirror, spec: { ...mirror.spec, volumes: [{ name: 'v', secret: { secretName: 'others' } }] } }
+  assert.throws(() => admitObject(authorizer, n1, pods, nosy, undefined), /may not refer to secrets or configmaps/)
+  const other: Pod = { ...mirror, spec: { ...mirror.spec, serviceAccountName: 'deployer' } }
+  assert.throws(() => admitObject(authorizer, n1, pods, other, undefined), /may not have a service account/)
   const elsewhere: Pod = { ...mirror, spec: { ...mirror.spec, nodeName: 'n2' } }
   assert.throws(() => admitObject(authorizer, n1, pods, elsewhere, undefined), /bound to it/)
+})
+
+test('a router reads no secrets and writes only its own Machine', async () => {
+  const { authorizer } = await bootstrapped()
+  const edge = user('system:gantry:router:edge', 'system:gantry:routers')
+  const may = (verb: string, resource: string, more: Partial<Attributes> = {}): boolean => authorizer.authorize(edge, attributes(verb, resource, more)).allowed
+  assert.equal(may('list', 'secrets'), false)
+  assert.equal(may('list', 'endpointslices', { group: 'discovery.k8s.io' }), true)
+  const machine = { group: 'gantry.dev', subresource: 'status' }
+  assert.equal(may('update', 'machines', { ...machine, name: 'edge' }), true)
+  assert.equal(may('update', 'machines', { ...machine, name: 'n1' }), false)
+  const made = (name: string): ApiObject => ({ apiVersion: 'gantry.dev/v1', kind: 'Machine', metadata: { name } })
+  admitObject(authorizer, edge, machines, made('edge'), undefined)
+  assert.throws(() => admitObject(authorizer, edge, machines, made('n1'), undefined), /not allowed to write machines "n1"/)
 })
 
 test('refusals are worded as Kubernetes words them', () => {

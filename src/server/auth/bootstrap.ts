@@ -4,12 +4,12 @@ import { isReason } from '../../core/errors.ts'
 import { clusterRoleBindings, clusterRoles } from '../../core/kinds.ts'
 import type { Kind } from '../../core/kinds.ts'
 import type { ClusterRole, ClusterRoleBinding, PolicyRule, Subject } from '../../core/types/index.ts'
+import { ROUTERS } from './node-restriction.ts'
 import { compileRule, missingRights } from './rules.ts'
 
 /** With the value `false` on an object, a start leaves it as its owner changed it. */
 const AUTO_UPDATE = 'rbac.authorization.kubernetes.io/autoupdate'
 const RBAC_GROUP = 'rbac.authorization.k8s.io'
-export const ROUTERS = 'system:gantry:routers'
 const READ = ['get', 'list', 'watch']
 const WRITE = ['create', 'delete', 'deletecollection', 'patch', 'update']
 const HEALTH_PATHS = ['/healthz', '/livez', '/livez/*', '/readyz', '/readyz/*']
@@ -123,15 +123,14 @@ function nodeRules(): PolicyRule[] {
   ]
 }
 
+/** Narrowed further by {@link NodeRestriction}. No Secrets: whoever takes the edge over must not hold the cluster's. */
 function routerRules(): PolicyRule[] {
   return [
-    rule(READ, '', ['pods', 'services', 'endpoints', 'nodes', 'namespaces', 'secrets']),
+    rule(READ, '', ['pods', 'services']),
     rule(READ, 'discovery.k8s.io', ['endpointslices']),
     rule(READ, 'gantry.dev', ['machines', 'routes']),
     rule(['update', 'patch'], 'gantry.dev', ['routes/status', 'machines/status']),
-    rule(['create', 'update', 'patch'], 'gantry.dev', ['machines']),
-    rule(['get', 'create', 'update', 'patch'], 'coordination.k8s.io', ['leases']),
-    rule(['create', 'update', 'patch'], '', ['events']),
+    rule(['create'], 'gantry.dev', ['machines']),
   ]
 }
 

@@ -1,6 +1,7 @@
 /**
  * What RBAC cannot say about nodes: `system:node:NAME` writes only its own Node, Machine and Lease and the Pods bound to it,
  * and reads only the Secrets and ConfigMaps that those Pods name. (Kubernetes' node authorizer and NodeRestriction.)
+ * A router, `system:gantry:router:NAME`, writes only its own Machine.
  */
 import type { Client, Informer } from '../../core/client.ts'
 import { pods } from '../../core/kinds.ts'
@@ -13,11 +14,22 @@ const NODE_LEASES = 'kube-node-lease'
 const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror'
 
 const NODE_PREFIX = 'system:node:'
+const ROUTER_PREFIX = 'system:gantry:router:'
+export const ROUTERS = 'system:gantry:routers'
 
 /** The node a user is, by its certificate's name and group; undefined for anyone else. */
 export function nodeOf(user: { name: string; groups: string[] }): string | undefined {
   return user.name.startsWith(NODE_PREFIX) && user.groups.includes('system:nodes') ? user.name.slice(NODE_PREFIX.length) : undefined
 }
+
+/** Likewise the name of a router's Machine; empty for a router without a name. */
+function routerOf(user: { name: string; groups: string[] }): string | undefined {
+  if (!user.groups.includes(ROUTERS)) return undefined
+  return user.name.startsWith(ROUTER_PREFIX) ? user.name.slice(ROUTER_PREFIX.length) : ''
+}
+
+/** True for a Pod that a node made up to show what runs on it. */
+export function isMirror(pod: Pod): boolean { return pod.metadata.annotations?.[MIRROR_ANNOTATION] !== undefined }
 
 export class NodeRestriction {
   readonly #pods: Informer<Pod>
@@ -30,9 +42,13 @@ export class NodeRestriction {
 
   /** Why a node may not do what its role allows; undefined if it may, or if the user is no node. */
   refusal(user: User, a: Attributes): string | undefined {
-    const node = nodeOf(user)
-    if (node === undefined || !a.resource) return undefined
     const { resource, name } = a
+    const router = routerOf(user)
+    if (router !== undefined && resource === 'machines' && !READS.has(a.verb) && name && name !== router) {
+      return `router "${router}" is not allowed to modify machines "${name}"`
+    }
+    const node = nodeOf(user)
+    if (node === undefined || !resource) return undefined
     if (READS.has(a.verb)) {
       if (resource !== 'secrets' && resource !== 'configmaps') return undefined
       if (!name) return `node "${node}" may read ${resource} one by one only (by name, or with fieldSelector metadata.name)`
@@ -53,6 +69,10 @@ export class NodeRestriction {
 
   /** The same for what only the object tells. `old` is undefined for a creation. */
   objectRefusal(user: User, resource: string, object: ApiObject, old: ApiObject | undefined): string | undefined {
+    const router = routerOf(user)
+    if (router !== undefined && resource === 'machines' && object.metadata.name !== router) {
+      return `router "${router}" is not allowed to write machines "${object.metadata.name}"`
+    }
     const node = nodeOf(user)
     if (node === undefined) return undefined
     if (OWN_OBJECTS.has(resource)) {
@@ -65,9 +85,11 @@ export class NodeRestriction {
       if (pod.spec.nodeName !== node || (old !== undefined && (old as Pod).spec.nodeName !== node)) {
         return `node "${node}" may only write pods that are bound to it`
       }
-      if (old === undefined && pod.metadata.annotations?.[MIRROR_ANNOTATION] === undefined) {
-        return `node "${node}" may only create mirror pods (annotation ${MIRROR_ANNOTATION})`
-      }
+      if (old !== undefined) return undefined
+      if (!isMirror(pod)) return `node "${node}" may only create mirror pods (annotation ${MIRROR_ANNOTATION})`
+      // Otherwise a node could read any Secret by making up a Pod that names it.
+      if (neededBy(pod).length > 0) return `mirror pods of node "${node}" may not refer to secrets or configmaps`
+      if ((pod.spec.serviceAccountName || 'default') !== 'default') return `mirror pods of node "${node}" may not have a service account`
     }
     return undefined
   }

@@ -7,7 +7,7 @@ import type { Attributes, Context, ServerHost, User } from '../host.ts'
 import type { Authenticator } from './authenticator.ts'
 import type { Authorizer } from './authorizer.ts'
 import { forbidden } from './forbidden.ts'
-import { nodeOf } from './node-restriction.ts'
+import { isMirror, nodeOf } from './node-restriction.ts'
 import type { ServiceAccountTokens } from './service-account-tokens.ts'
 
 const AUTHORIZATION = { group: 'authorization.k8s.io', version: 'v1' }
@@ -99,7 +99,8 @@ async function requestToken(
   }
   const bound = await boundObject(host, namespace, name, boundObjectRef)
   const node = nodeOf(user)
-  if (node !== undefined && (bound.pod === undefined || authorizer.nodes.podOn(node, namespace, bound.pod.name) === undefined)) {
+  const runs = node !== undefined && bound.pod !== undefined ? authorizer.nodes.podOn(node, namespace, bound.pod.name) : undefined
+  if (node !== undefined && (runs === undefined || isMirror(runs))) {
     throw new ApiError('Forbidden', `serviceaccounts ${JSON.stringify(name)} is forbidden: node "${node}" may request tokens only for pods that are bound to it`)
   }
   const lifetimeS = Math.min(expirationSeconds, MAX_TOKEN_S)
