@@ -5,20 +5,11 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { IMAGE, TestMachine } from '../test/integration/engine-support.ts'
+import { median, row, spread, timed } from './support.ts'
 
 const rounds = Number(process.argv[2] ?? 15)
 const run = promisify(execFile)
 const m = new TestMachine()
-
-function median(values: number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
-}
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const from = performance.now()
-  await work()
-  return performance.now() - from
-}
 
 await m.start()
 try {
@@ -49,13 +40,16 @@ try {
     await ctr('task', 'rm', '-f', `ctr-${id}`)
     await ctr('container', 'rm', `ctr-${id}`)
     if (i < 0) continue
-    const row = [engine, grouped, plain, peer, create, engine - create]
-    for (const [at, list] of Object.values(rows).entries()) list.push(row[at] as number)
+    const times = [engine, grouped, plain, peer, create, engine - create]
+    for (const [at, list] of Object.values(rows).entries()) list.push(times[at] as number)
   }
-  for (const [name, values] of Object.entries(rows)) {
-    console.log(`${name.padEnd(20)} median ${median(values).toFixed(1)} ms  (${Math.min(...values).toFixed(1)} – ${Math.max(...values).toFixed(1)})`)
+  const names: Record<string, string> = {
+    engine: 'start a container in a network namespace, engine call to running', create: '  of it create', start: '  of it start',
+    'engine, in a group': '  as one more of a pod', 'engine, no seccomp': '  without seccomp', 'ctr run -d': '  ctr run -d, same containerd',
   }
-  console.log(`ratio engine / ctr run -d: ${(median(rows['engine']!) / median(rows['ctr run -d']!)).toFixed(2)} (target ≤ 1.5), ${rounds} rounds in turns`)
+  for (const [key, name] of Object.entries(names)) row(name, spread(rows[key]!, 1))
+  const ratio = median(rows['engine']!) / median(rows['ctr run -d']!)
+  row('  engine to ctr run -d', ratio.toFixed(2), '≤ 1.5', ratio <= 1.5)
 } finally {
   await m.stop()
 }
