@@ -1,6 +1,6 @@
 /** Instances as people think of them: a Pod, the application it belongs to, and the system it came from. */
 import type { Client } from '../core/client.ts'
-import { pods as podKind, replicaSets } from '../core/kinds.ts'
+import { coreKinds, pods as podKind, replicaSets } from '../core/kinds.ts'
 import { tableCells } from '../core/table.ts'
 import type { OwnerReference, Pod } from '../core/types/index.ts'
 import { UserError } from './output.ts'
@@ -33,8 +33,18 @@ function controllerOf(owners: OwnerReference[] | undefined): OwnerReference | un
 
 /** Those a user means by `name`: an application (`web`, `talk/web`, `deployment/web`), a Compose project, or one Pod. */
 export function named(all: Instance[], name: string): Instance[] {
-  const bare = name.includes('/') ? name.slice(name.indexOf('/') + 1) : name
-  const found = all.filter(i => i.app === name || i.app === bare || i.pod.metadata.name === bare || i.app.startsWith(`${name}/`))
+  const slash = name.indexOf('/')
+  const [kind, bare] = slash === -1 ? [undefined, name] : [name.slice(0, slash).toLowerCase(), name.slice(slash + 1)]
+  const found = all.filter(i => i.app === name || (kind === undefined
+    ? i.pod.metadata.name === bare || i.app.startsWith(`${name}/`)
+    // What stands before the slash has to hold: shop/web must not become another project's or namespace's web.
+    : ofKind(kind, 'pod') ? i.pod.metadata.name === bare : i.app === bare && ofKind(kind, i.of)))
   if (found.length === 0) throw new UserError(`no application or instance "${name}"; "gantry ps" lists them`)
   return found
+}
+
+/** True if `text` is a name of the kind, which is lower case and singular. */
+function ofKind(text: string, kind: string): boolean {
+  const known = coreKinds.find(k => k.singular === kind)
+  return text === kind || (known !== undefined && [known.plural, ...known.shortNames ?? []].includes(text))
 }
