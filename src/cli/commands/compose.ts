@@ -11,6 +11,7 @@ import { ComposeError } from '../../dialects/compose/values.ts'
 import { withSession } from '../context.ts'
 import { instances } from '../instances.ts'
 import { age, json, line, note, paint, StatusLine, table, UserError } from '../output.ts'
+import { nodePath, readyNode } from '../nodework.ts'
 import { build } from './build.ts'
 
 interface Common { file?: string; projectName?: string; output?: string }
@@ -36,10 +37,16 @@ export function register(program: Command): void {
       await bindsReachNodes(client, project)
       for (const [name, plan] of Object.entries(project.builds)) {
         if (o.output !== 'json') await note(`building ${name}`)
-        await build(client, {
-          folder: plan.context, tags: [project.services[name]!.image], buildArgs: plan.args, noCache: false, quiet: o.output === 'json',
+        const service = project.services[name]!
+        const node = await readyNode(client)
+        const id = await build(client, {
+          node, folder: plan.context, tags: [service.image], buildArgs: plan.args, noCache: false, quiet: o.output === 'json',
           dockerfile: plan.dockerfile, target: plan.target,
         })
+        // A name of its own for each content: a build that changed something changes the service, on every node.
+        const own = nameOfBuild(service.image, id)
+        await client.requestOk('POST', nodePath(node, 'images/tag', { source: service.image, target: own })).then(b => b.resume())
+        service.image = own
       }
       await ensureNamespace(client, project.name)
       const made = await client.patch(composeProjects, { namespace: project.name, name: project.name }, 'apply', {
@@ -93,6 +100,12 @@ export function register(program: Command): void {
       if (!program.commands.some(c => c.name() === 'logs')) logs.register(program)
       await program.parseAsync(argv, { from: 'user' })
     })
+}
+
+/** `shop-web` → `shop-web:a77bd5b56fcb`, `team/web:2` → `team/web:2-a77bd5b56fcb`. */
+function nameOfBuild(image: string, id: string): string {
+  const hash = id.replace('sha256:', '').slice(0, 12)
+  return image.slice(image.lastIndexOf('/') + 1).includes(':') ? `${image}-${hash}` : `${image}:${hash}`
 }
 
 /** The file's path, or a UserError saying where it was looked for. */

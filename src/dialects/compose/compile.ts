@@ -38,8 +38,8 @@ export function compileService(project: ComposeProject, name: string, o: Compile
         apiVersion: 'apps/v1', kind: 'Deployment', metadata: meta(objectName(name)),
         spec: {
           replicas: s.scale ?? 1, selector: { matchLabels: labels },
-          // A service with its own files must not run twice at once, as Compose stops the old container before the new one.
-          strategy: (s.volumes ?? []).some(v => v.type === 'volume') ? { type: 'Recreate' } : { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+          // Compose stops the old container before the new one: two must not share files, nor could they a node's port.
+          strategy: (s.volumes ?? []).some(v => v.type === 'volume') || (s.ports ?? []).some(port => port.protocol === 'udp') ? { type: 'Recreate' } : { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
           template: { metadata: { labels: meta('').labels }, spec: template },
         },
       }
@@ -84,7 +84,7 @@ function podSpec(project: ComposeProject, name: string, s: ComposeService, once:
     if (v.type === 'bind') volumes.push({ name: id, hostPath: { path: v.source!, type: 'DirectoryOrCreate' } })
     else if (v.type === 'tmpfs') volumes.push({ name: id, emptyDir: { medium: 'Memory' } })
     else if (v.source === undefined) volumes.push({ name: id, emptyDir: {} })
-    else volumes.push({ name: id, hostPath: { path: `${o.volumesDir}/${project.metadata.name}/${v.source}`, type: 'DirectoryOrCreate' } })
+    else volumes.push({ name: id, hostPath: { path: `${o.volumesDir}/${project.metadata.namespace}/${project.metadata.name}/${v.source}`, type: 'DirectoryOrCreate' } })
     mounts.push({ name: id, mountPath: v.target, ...(v.readOnly && { readOnly: true }) })
   }
   const limits = { ...(s.cpuMilli !== undefined && { cpu: `${s.cpuMilli}m` }), ...(s.memoryBytes !== undefined && { memory: String(s.memoryBytes) }) }

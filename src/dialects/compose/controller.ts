@@ -33,11 +33,12 @@ export function composeController(client: Client, o: { volumesDir: string; log: 
     const project = projects.get(key)
     // Deleting a project deletes what it owns: the garbage collector's work.
     if (project === undefined || project.metadata.deletionTimestamp !== undefined) return
-    const wanted = new Set<string>()
+    /** `Kind/name` → what it is to be made from. */
+    const wanted = new Map<string, string>()
     const waiting: string[] = []
     for (const name of Object.keys(project.spec.services)) {
       const objects = objectsOf(compileService(project, name, o))
-      for (const object of objects) wanted.add(`${object.kind}/${object.metadata.name}`)
+      for (const object of objects) wanted.set(`${object.kind}/${object.metadata.name}`, hashOf(object))
       const unmet = unmetDependency(project, name)
       const started = find(objects[0]!) !== undefined
       // Gates hold back the first start only; what runs is not stopped because a dependency falls ill.
@@ -52,7 +53,7 @@ export function composeController(client: Client, o: { volumesDir: string; log: 
         await client.delete(kind, object.metadata, { propagationPolicy: 'Background' }).catch(unless('NotFound'))
       }
     }
-    await report(project, waiting)
+    await report(project, waiting, wanted)
   }
 
   function find(object: ApiObject): ApiObject | undefined {
@@ -61,7 +62,7 @@ export function composeController(client: Client, o: { volumesDir: string; log: 
 
   async function ensure(object: ApiObject): Promise<void> {
     const kind = MADE.find(k => k.kind === object.kind)!
-    const hash = createHash('sha256').update(JSON.stringify(object)).digest('hex').slice(0, 16)
+    const hash = hashOf(object)
     const before = find(object)
     if (before?.metadata.annotations?.[HASH] === hash) return
     const marked = { ...object, metadata: { ...object.metadata, annotations: { [HASH]: hash } } }
@@ -90,14 +91,14 @@ export function composeController(client: Client, o: { volumesDir: string; log: 
     return undefined
   }
 
-  async function report(project: ComposeProject, waiting: string[]): Promise<void> {
+  async function report(project: ComposeProject, waiting: string[], wanted: Map<string, string>): Promise<void> {
     const states: NonNullable<NonNullable<ComposeProject['status']>['services']> = {}
     for (const [name, s] of Object.entries(project.spec.services)) {
       const d = made.get(deployments as Kind)!.get(`${project.metadata.namespace}/${objectName(name)}`) as Deployment | undefined
       const pod = made.get(pods as Kind)!.get(`${project.metadata.namespace}/${objectName(name)}-1`) as Pod | undefined
       states[name] = runsOnce(project, name)
         ? { desired: 1, ready: pod?.status?.phase === 'Succeeded' || pod?.status?.phase === 'Running' ? 1 : 0 }
-        : { desired: s.scale ?? 1, ready: d?.status?.readyReplicas ?? 0 }
+        : { desired: s.scale ?? 1, ready: d?.metadata.annotations?.[HASH] === wanted.get(`Deployment/${objectName(name)}`) ? readyOf(d) : 0 }
     }
     const ready = Object.values(states).every(s => s.ready >= s.desired)
     const status: ComposeProject['status'] = {
@@ -111,6 +112,17 @@ export function composeController(client: Client, o: { volumesDir: string; log: 
       && status.observedGeneration === project.status.observedGeneration) return
     await client.updateStatus(composeProjects, { ...project, status }).catch(unless('NotFound'))
   }
+}
+
+function hashOf(object: ApiObject): string { return createHash('sha256').update(JSON.stringify(object)).digest('hex').slice(0, 16) }
+
+/** Instances that are ready and of the present form; those of an earlier one do not count. */
+function readyOf(d: Deployment | undefined): number {
+  const s = d?.status
+  if (s === undefined || (s.observedGeneration ?? 0) < (d?.metadata.generation ?? 0)) return 0
+  // While a rollout goes on, all of the old ones may be among the ready.
+  const old = (s.replicas ?? 0) - (s.updatedReplicas ?? 0)
+  return Math.max(0, (s.readyReplicas ?? 0) - old)
 }
 
 /** The project that owns an object, as a queue key. */

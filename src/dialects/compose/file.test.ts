@@ -65,11 +65,37 @@ test('faults are named with their place', () => {
     ['services: {a: {image: x, volumes: ["/a:/b/../../etc"]}}', /not an absolute path/],
     ['services: {a: {image: x, env_file: no.env}}', /there is no file no\.env/],
     ['services: {a: {image: x, depends_on: {b: {condition: service_healthy}}}, b: {image: x}}', /"b" has no healthcheck/],
+    ['services: {a: {image: x, user: redis}}', /services\.a\.user: "redis" is not UID/],
+    ['services: {a: {build: {dockerfile_inline: FROM x}}}', /dockerfile_inline is not supported/],
+    ['services: {a: {image: x, profiles: [p]}}', /COMPOSE_PROFILES names none/],
     ['secrets: {}\nservices: {a: {image: x}}', /top-level "secrets" is not supported/],
     ['- a', /not a Compose file/],
     ['a: [', /compose\.yml: /],
   ]
   for (const [text, message] of fails) assert.throws(() => read(text), message, text)
+})
+
+test('what has no effect is said', () => {
+  const p = read(`
+services:
+  a: {image: x, ports: ["127.0.0.1:80:80"], stop_signal: SIGINT, deploy: {replicas: 2, mode: global, resources: {reservations: {cpus: "1"}}}}
+  b: {build: {context: ., network: host}, restart: "no", depends_on: {c: {condition: service_completed_successfully}}}
+  c: {image: x, restart: on-failure}
+`)
+  assert.deepEqual(p.warnings, [
+    'services.a.stop_signal has no effect here',
+    'services.a.ports: the address 127.0.0.1 has no effect here: the router publishes on every address',
+    'services.a.deploy.mode has no effect here',
+    'services.a.deploy.resources.reservations has no effect here',
+    'services.b.build.network has no effect here',
+    'services.b.restart: "no" has no effect here: it is started again whenever it ends',
+  ])
+})
+
+test('services with profiles start only when one of them is asked for', () => {
+  const text = 'services: {a: {image: x}, b: {image: x, profiles: [debug]}}'
+  assert.deepEqual(Object.keys(read(text).services), ['a'])
+  assert.deepEqual(Object.keys(read(text, { env: { COMPOSE_PROFILES: 'x,debug' } }).services), ['a', 'b'])
 })
 
 test('shell words', () => {

@@ -28,8 +28,8 @@ export interface ReadOptions {
 /** What a service may say. A known key without effect here is named in the warnings, an unknown one is an error. */
 const KNOWN = new Set(['image', 'build', 'dockerfile', 'command', 'entrypoint', 'environment', 'env_file', 'ports', 'expose', 'volumes',
   'tmpfs', 'links', 'depends_on', 'scale', 'deploy', 'restart', 'working_dir', 'user', 'hostname', 'labels', 'healthcheck', 'cpus',
-  'mem_limit', 'stop_grace_period', 'stop_signal', 'tty', 'stdin_open', 'privileged', 'cap_add', 'cap_drop', 'read_only'])
-const WITHOUT_EFFECT = new Set(['container_name', 'networks', 'network_mode', 'net', 'logging', 'log_driver', 'log_opt', 'profiles', 'platform',
+  'mem_limit', 'stop_grace_period', 'tty', 'stdin_open', 'privileged', 'cap_add', 'cap_drop', 'read_only', 'profiles'])
+const WITHOUT_EFFECT = new Set(['container_name', 'networks', 'network_mode', 'net', 'logging', 'log_driver', 'log_opt', 'platform', 'stop_signal',
   'pull_policy', 'init', 'attach', 'cpu_shares', 'cpuset', 'memswap_limit', 'mem_reservation', 'domainname', 'dns', 'dns_search', 'extra_hosts',
   'security_opt', 'ulimits', 'sysctls', 'devices', 'shm_size', 'annotations', 'pid', 'ipc', 'external_links', 'mac_address', 'oom_score_adj'])
 
@@ -60,11 +60,15 @@ export function readProject(o: ReadOptions): Project {
   }
   const services = file['services']
   if (typeof services !== 'object' || services === null || Object.keys(services).length === 0) throw new ComposeError(`${o.path}: no services`)
+  const profiles = (env['COMPOSE_PROFILES'] ?? '').split(',').map(p => p.trim())
   for (const [name, body] of Object.entries(services)) {
     if (!/^[a-zA-Z0-9][a-zA-Z0-9._-]*$/.test(name)) throw new ComposeError(`${o.path}: "${name}" is not a service name`)
     if (typeof body !== 'object' || body === null) throw new ComposeError(`services.${name} must be a map`)
+    const own = listOf((body as Record<string, unknown>)['profiles'], `services.${name}.profiles`).map(String)
+    if (own.length > 0 && !own.some(p => profiles.includes(p)) && !profiles.includes('*')) continue
     readService(project, name, body as Record<string, unknown>, { base, env, readFile: o.readFile })
   }
+  if (Object.keys(project.services).length === 0) throw new ComposeError(`${o.path}: every service has a profile, and COMPOSE_PROFILES names none of them`)
   checkReferences(project)
   return project
 }
@@ -88,10 +92,15 @@ function readService(project: Project, name: string, body: Record<string, unknow
     if (WITHOUT_EFFECT.has(key)) project.warnings.push(`${where}.${key} has no effect here`)
     else if (!KNOWN.has(key) && !key.startsWith('x-')) throw new ComposeError(`Unsupported config option for ${where}: '${key}'`)
   }
+  const onlyKnown = (value: unknown, path: string, known: string[]) => {
+    if (typeof value !== 'object' || value === null) return
+    for (const key of Object.keys(value)) if (!known.includes(key) && !key.startsWith('x-')) project.warnings.push(`${where}.${path}.${key} has no effect here`)
+  }
   const build = body['build'] === undefined ? undefined : buildOf(body, where, at)
   if (build === undefined && typeof body['image'] !== 'string') throw new ComposeError(`${where} needs image or build`)
   if (build !== undefined) project.builds[name] = build
-  const { ports, expose } = portsOf(body['ports'], `${where}.ports`)
+  const { ports, expose, addresses } = portsOf(body['ports'], `${where}.ports`)
+  for (const a of addresses) project.warnings.push(`${where}.ports: the address ${a} has no effect here: the router publishes on every address`)
   const text = (key: string) => body[key] === undefined || body[key] === null ? undefined : String(body[key])
   const strings = (key: string) => body[key] === undefined ? undefined : listOf(body[key], `${where}.${key}`).map(String)
   const words = (key: string) => {
@@ -100,6 +109,14 @@ function readService(project: Project, name: string, body: Record<string, unknow
     return Array.isArray(v) ? v.map(String) : shellWords(String(v), `${where}.${key}`)
   }
   const deploy = (body['deploy'] ?? {}) as { replicas?: number; resources?: { limits?: { cpus?: string | number; memory?: string | number } } }
+  onlyKnown(deploy, 'deploy', ['replicas', 'resources'])
+  onlyKnown(deploy.resources, 'deploy.resources', ['limits'])
+  onlyKnown(deploy.resources?.limits, 'deploy.resources.limits', ['cpus', 'memory'])
+  onlyKnown(body['healthcheck'], 'healthcheck', ['test', 'interval', 'timeout', 'retries', 'start_period', 'disable'])
+  onlyKnown(body['build'], 'build', ['context', 'dockerfile', 'args', 'target'])
+  const user = text('user')
+  // Left out, it would run as the image's user, which is often root.
+  if (user !== undefined && !/^\d+(:\d+)?$/.test(user)) throw new ComposeError(`${where}.user: "${user}" is not UID or UID:GID in numbers; names are not looked up in the image`)
   const cpus = body['cpus'] ?? deploy.resources?.limits?.cpus
   const memory = body['mem_limit'] ?? deploy.resources?.limits?.memory
   const scale = body['scale'] ?? deploy.replicas
@@ -111,13 +128,13 @@ function readService(project: Project, name: string, body: Record<string, unknow
     volumes: [...volumesOf(body['volumes'], `${where}.volumes`, path => resolve(at.base, path.replace(/^~(?=\/|$)/, at.env['HOME'] ?? '~'))), ...tmpfs],
     links: linksOf(body['links'], where), dependsOn: dependsOf(body['depends_on'], where),
     scale: scale === undefined ? undefined : Number(scale), restart: restartOf(text('restart'), where),
-    workingDir: text('working_dir'), user: text('user'), hostname: text('hostname'),
+    workingDir: text('working_dir'), user, hostname: text('hostname'),
     labels: Object.fromEntries(Object.entries(mapOf(body['labels'], `${where}.labels`)).map(([k, v]) => [k, v ?? ''])),
     healthcheck: healthOf(body['healthcheck'], `${where}.healthcheck`),
     cpuMilli: cpus === undefined ? undefined : Math.round(Number(cpus) * 1000),
     memoryBytes: memory === undefined ? undefined : bytesOf(memory as string, `${where}.mem_limit`),
     stopGraceMs: body['stop_grace_period'] === undefined ? undefined : durationMs(body['stop_grace_period'] as string, `${where}.stop_grace_period`),
-    stopSignal: text('stop_signal'), tty: flag('tty'), stdinOpen: flag('stdin_open'), privileged: flag('privileged'), readOnly: flag('read_only'),
+    tty: flag('tty'), stdinOpen: flag('stdin_open'), privileged: flag('privileged'), readOnly: flag('read_only'),
     capAdd: strings('cap_add'), capDrop: strings('cap_drop'),
   }
   if (service.scale !== undefined && !(Number.isInteger(service.scale) && service.scale >= 0)) throw new ComposeError(`${where}.scale: "${String(scale)}" is not a number of instances`)
@@ -135,7 +152,8 @@ function buildOf(body: Record<string, unknown>, where: string, at: Place): Build
     return { context: resolve(at.base, b), args: {}, ...(typeof body['dockerfile'] === 'string' && { dockerfile: body['dockerfile'] }) }
   }
   if (typeof b !== 'object' || b === null) throw new ComposeError(`${where}.build must be a folder or a map`)
-  const { context = '.', dockerfile, args, target } = b as Record<string, unknown>
+  const { context = '.', dockerfile, args, target, dockerfile_inline: inline } = b as Record<string, unknown>
+  if (inline !== undefined) throw new ComposeError(`${where}.build.dockerfile_inline is not supported: write a Dockerfile`)
   return {
     context: resolve(at.base, String(context)),
     ...(dockerfile !== undefined && { dockerfile: String(dockerfile) }), ...(target !== undefined && { target: String(target) }),
@@ -204,7 +222,12 @@ function healthOf(value: unknown, where: string): ComposeService['healthcheck'] 
 }
 
 function checkReferences(p: Project): void {
+  const once = new Set(Object.values(p.services).flatMap(s => Object.entries(s.dependsOn ?? {}))
+    .flatMap(([name, condition]) => condition === 'service_completed_successfully' ? [name] : []))
   for (const [name, s] of Object.entries(p.services)) {
+    if ((s.restart === 'no' || s.restart === 'on-failure') && !once.has(name)) {
+      p.warnings.push(`services.${name}.restart: "${s.restart}" has no effect here: it is started again whenever it ends`)
+    }
     for (const other of [...Object.values(s.links ?? {}), ...Object.keys(s.dependsOn ?? {})]) {
       if (p.services[other] === undefined) throw new ComposeError(`service "${name}" depends on undefined service "${other}": invalid compose project`)
     }

@@ -57,18 +57,23 @@ export function bytesOf(value: string | number, where: string): number {
 
 type Port = NonNullable<ComposeService['ports']>[number]
 
-/** Short (`8080:80/tcp`, `5000-5002:5000-5002`, `80`) and long form; ranges become single ports. */
-export function portsOf(value: unknown, where: string): { ports: Port[]; expose: number[] } {
-  const out = { ports: [] as Port[], expose: [] as number[] }
+/**
+ * Short (`8080:80/tcp`, `5000-5002:5000-5002`, `80`) and long form; ranges become single ports. `addresses` are those of the
+ * host that the ports shall be bound to.
+ */
+export function portsOf(value: unknown, where: string): { ports: Port[]; expose: number[]; addresses: string[] } {
+  const out = { ports: [] as Port[], expose: [] as number[], addresses: [] as string[] }
   for (const item of listOf(value, where)) {
     if (typeof item === 'object' && item !== null) {
-      const { target, published, protocol } = item as { target?: unknown; published?: unknown; protocol?: unknown }
+      const { target, published, protocol, host_ip: address } = item as Record<string, unknown>
+      if (typeof address === 'string') out.addresses.push(address)
       if (published === undefined) out.expose.push(portNumber(target, where))
       else out.ports.push({ published: portNumber(published, where), target: portNumber(target, where), protocol: protocolOf(protocol ?? 'tcp', where) })
       continue
     }
     const m = /^(?:(?:(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):)?(?:([\d-]*):)?)?([\d-]+)(?:\/(\w+))?$/i.exec(String(item))
     if (m === null) throw new ComposeError(`${where}: "${String(item)}" is not a port like "8080:80" or "53:53/udp"`)
+    if (m[1] !== undefined) out.addresses.push(m[1])
     const protocol = protocolOf(m[4] ?? 'tcp', where)
     const targets = range(m[3]!, where)
     if (m[2] === undefined || m[2] === '') out.expose.push(...targets)
