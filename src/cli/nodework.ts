@@ -6,7 +6,7 @@ import { nodes as nodeKind } from '../core/kinds.ts'
 import { size, StatusLine, UserError, write } from './output.ts'
 
 /** One line of a progress stream, as engine's Progress. */
-export interface ProgressLine { id?: string; status: string; currentBytes?: number; totalBytes?: number; error?: string; stream?: string }
+export interface ProgressLine { id?: string; status: string; currentBytes?: number; totalBytes?: number; error?: string; stream?: string; names?: string[] }
 
 /** A node that is Ready: the named one, or the first by name. */
 export async function readyNode(client: RemoteClient, name?: string): Promise<string> {

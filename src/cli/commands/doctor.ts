@@ -67,7 +67,7 @@ const checks: Check[] = [
   () => readFileSync('/proc/self/status', 'utf8').includes('Seccomp:')
     ? { what: 'seccomp', state: 'ok', detail: 'in the kernel' }
     : { what: 'seccomp', state: 'missing', detail: 'not in the kernel' },
-  ...['containerd', 'containerd-shim-runc-v2', 'runc', 'ip', 'nft', 'haproxy', 'mmdebstrap', 'nsenter'].map((name): Check => () => {
+  ...['containerd', 'containerd-shim-runc-v2', 'runc', 'ip', 'nft', 'haproxy', 'mmdebstrap', 'conntrack', 'nsenter'].map((name): Check => () => {
     const found = (process.env['PATH'] ?? '').split(':').concat('/usr/sbin', '/sbin').map(d => `${d}/${name}`).find(f => existsSync(f))
     return found !== undefined ? { what: name, state: 'ok', detail: found } : { what: name, state: 'missing', detail: 'not installed', remedy: './gantry --setup' }
   }),

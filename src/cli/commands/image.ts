@@ -58,7 +58,8 @@ export function register(program: Command): void {
       const node = await readyNode(client, o.node)
       const body = archive === undefined ? process.stdin : createReadStream(archive)
       const last = await follow(await client.requestOk('POST', nodePath(node, 'images/load'), { body }), { quiet: o.output === 'json' })
-      await done(o, { node, status: last.status }, last.status)
+      const names = last.names ?? []
+      await done(o, { node, names }, names.map(n => `${n} loaded on ${node}`).join('\n'))
     }))
 
   image.command('import <archive> <name>')

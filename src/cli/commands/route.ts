@@ -57,7 +57,7 @@ export function register(program: Command): void {
       if (o.output === 'json') return json(items)
       if (items.length === 0) return line('no routes; make one with "gantry route add"')
       await table(['ROUTE', 'NAMESPACE', 'URL', 'TO', 'INSTANCES'], items.map(r => [
-        r.metadata.name, r.metadata.namespace ?? '', r.status?.url ?? '', target(r.spec.backend), r.status?.endpoints ?? 0,
+        r.metadata.name, r.metadata.namespace ?? '', r.status?.url ?? refusal(r), target(r.spec.backend), r.status?.endpoints ?? 0,
       ]))
     }))
 
@@ -71,6 +71,12 @@ export function register(program: Command): void {
       if (o.output === 'json') return json({ removed: name })
       await line(`route/${name} removed`)
     }))
+}
+
+/** Why the router does not serve it; nothing if it has not looked yet. */
+function refusal(r: Route): string {
+  const refused = r.status?.conditions?.find(c => c.type === 'Accepted' && c.status === 'False')
+  return refused === undefined ? '' : `refused: ${refused.message}`
 }
 
 function target(b: RouteBackend): string {
