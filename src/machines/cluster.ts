@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { availableParallelism, hostname, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { removeCgroups } from './cgroups.ts'
+import { makeRoom, removeCgroups } from './cgroups.ts'
 import { type ClusterFile, type NewCluster, type NodePlan, planCluster, readClusterFile, writeClusterFile } from './cluster-file.ts'
 import { clusterCgroup, type Layout } from './layout.ts'
 import { NamespaceDriver } from './namespace.ts'
@@ -43,6 +43,7 @@ export async function up(l: Layout, options: UpOptions, say: Say): Promise<Clust
     checkSame(f, options)
   }
   mkdirSync(l.runDir, { recursive: true, mode: 0o711 })
+  makeRoom()
   const local = f.nodes.find(n => n.driver === 'local')
   const hosts = f.nodes.filter(n => n.driver === 'namespace')
   if (hosts.length > 0) {
