@@ -19,7 +19,7 @@ const REMEMBERED = 4_096
 /** Events that wait at most; with an API that is out of reach the oldest are dropped. */
 const WAITING = 20_000
 /** A moment's delay, so that a burst of work is done before its news is written, and repeats within it are one write. */
-const DELAY_MS = 100
+const DELAY_MS = 500
 /** Between attempts while the API is away. */
 const RETRY_MS = 5_000
 const MAX_MESSAGE = 1024

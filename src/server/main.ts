@@ -4,7 +4,6 @@
  */
 import { readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
-import { flushCompileCache } from 'node:module'
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { randomUUID } from 'node:crypto'
@@ -43,7 +42,6 @@ export interface ServerOptions {
   lead?: boolean
 }
 
-const FLUSH_AFTER_MS = 1000
 
 async function openStore(config: ServerConfig, onLost: (e: Error) => void): Promise<Store> {
   if (config.store.type === 'sqlite') {
@@ -129,8 +127,6 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
       leadership.start()
       stops.push(() => leadership.stop())
     }
-    // Compiled code is otherwise kept at exit only, which a daemon may never reach in order.
-    setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref()
     log.info('serving', { address: `https://${config.listen.host}:${port}`, store: config.store.type })
     return { port, close, lost: lost.promise }
   } catch (e) {
