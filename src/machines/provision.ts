@@ -40,6 +40,9 @@ async function identity(dir: string, name: string, request: Parameters<typeof is
   return writeIdentity(dir, await issueCert(ca, request), name)
 }
 
+/** In the server's certificate and in no other. */
+const SERVER_NAME = 'gantry-server'
+
 /** The first address of the Service network: `kubernetes.default`. */
 const firstOf = (cidr: string) => cidr.replace(/\.0\/\d+$/, '.1')
 
@@ -55,8 +58,8 @@ export async function provisionServer(l: Layout, f: ClusterFile): Promise<Servic
   const dir = join(l.dataDir, 'server')
   const gateway = hostAddress(underlayOf(f.cluster.instance, f.underlay), 1)
   const tls = await identity(dir, 'tls', {
-    commonName: 'gantry-server', server: true, client: true,
-    dnsNames: ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', `kubernetes.default.svc.${f.cluster.clusterDomain}`],
+    commonName: SERVER_NAME, server: true, client: true,
+    dnsNames: ['localhost', SERVER_NAME, 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc', `kubernetes.default.svc.${f.cluster.clusterDomain}`],
     ipAddresses: ['127.0.0.1', gateway, firstOf(f.cluster.serviceCIDR)],
   }, ca)
   const store: ServerConfig['store'] = f.store.type === 'sqlite'
@@ -87,8 +90,10 @@ function etcdService(l: Layout, f: ClusterFile, tls: Identity): ServiceCommand[]
       '--listen-client-urls', client, '--advertise-client-urls', client,
       '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', `gantry=${peer}`,
       '--cert-file', tls.cert, '--key-file', tls.key, '--trusted-ca-file', tls.ca, '--client-cert-auth',
+      // The CA signs nodes' and users' certificates too: only the server's own, which alone bears this name, may in.
+      '--client-cert-allowed-hostname', SERVER_NAME, '--peer-cert-allowed-hostname', SERVER_NAME,
       '--peer-cert-file', tls.cert, '--peer-key-file', tls.key, '--peer-trusted-ca-file', tls.ca, '--peer-client-cert-auth',
-      '--logger', 'zap', '--log-level', 'warn'],
+      '--enable-grpc-gateway=false', '--logger', 'zap', '--log-level', 'warn'],
   }]
 }
 

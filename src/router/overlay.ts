@@ -2,6 +2,7 @@
  * The edge's membership of the cluster's network, on a machine whose agent is not a member already: a Machine of its own
  * (role `router`), a bridge address to send from, and the way to every node's pods.
  */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Client } from '../core/client.ts'
 import { isReason } from '../core/errors.ts'
 import { machines } from '../core/kinds.ts'
@@ -11,8 +12,10 @@ import type { RouterConfig } from '../machines/layout.ts'
 import { openNetwork } from '../network/index.ts'
 import type { Peer } from '../network/network.ts'
 
+const RETRY_MS = 200
+
 export async function joinOverlay(client: Client, config: RouterConfig, log: Logger): Promise<{ close(): Promise<void> }> {
-  const own = await register(client, config)
+  const own = await registered(client, config, log)
   const network = await openNetwork({
     runDir: config.runDir, podCIDR: own.spec.podCIDR!, clusterCIDR: config.cluster.clusterCIDR, serviceCIDR: config.cluster.serviceCIDR,
     address: config.address, clusterDomain: config.cluster.clusterDomain, instance: config.cluster.instance, poolSize: 0,
@@ -34,6 +37,19 @@ export async function joinOverlay(client: Client, config: RouterConfig, log: Log
       informer.stop()
       await network.close()
     },
+  }
+}
+
+/** Waits for a server that is only starting, as it does when a whole cluster comes up. */
+async function registered(client: Client, config: RouterConfig, log: Logger): Promise<Machine> {
+  for (let told = false; ; told = true) {
+    try {
+      return await register(client, config)
+    } catch (e) {
+      if (!isReason(e, 'ServiceUnavailable')) throw e
+      if (!told) log.warn('the server does not answer; trying on', { error: (e as Error).message })
+      await delay(RETRY_MS)
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 /** Typed calls to etcd's v3 gRPC API: what `etcd.proto` describes. */
 import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { checkServerIdentity } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { credentials, loadPackageDefinition } from '@grpc/grpc-js'
 import type { ChannelCredentials, ClientDuplexStream, GrpcObject, ServiceClientConstructor } from '@grpc/grpc-js'
@@ -29,6 +30,15 @@ export interface EtcdOptions {
 
 type Duplex<I, O> = ClientDuplexStream<I, O>
 
+/** A member's certificate must be for one of the endpoints (`host:port`). */
+function identityOf(endpoints: string[]): typeof checkServerIdentity {
+  const names = endpoints.map(e => e.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''))
+  return (_name, certificate) => {
+    const errors = names.map(n => checkServerIdentity(n, certificate))
+    return errors.includes(undefined) ? undefined : errors[0]
+  }
+}
+
 export class EtcdClient {
   readonly #kv: InstanceType<ServiceClientConstructor>
   readonly #watch: InstanceType<ServiceClientConstructor>
@@ -37,14 +47,16 @@ export class EtcdClient {
   constructor({ endpoints, tls }: EtcdOptions) {
     const definition = loadSync(fileURLToPath(new URL('./etcd.proto', import.meta.url)), { keepCase: true, longs: Number, enums: String, defaults: true, oneofs: false })
     const services = (loadPackageDefinition(definition)['etcdserverpb'] as GrpcObject) as unknown as Record<'KV' | 'Watch' | 'Lease', ServiceClientConstructor>
-    const channel: ChannelCredentials = tls === undefined ? credentials.createInsecure()
-      : credentials.createSsl(readFileSync(tls.ca), readFileSync(tls.key), readFileSync(tls.cert))
     const hosts = endpoints.map(e => e.replace(/^https?:\/\//, '').replace(/\/$/, ''))
     const numeric = hosts.every(h => /^\d+\.\d+\.\d+\.\d+:\d+$/.test(h))
+    const channel: ChannelCredentials = tls === undefined ? credentials.createInsecure()
+      : credentials.createSsl(readFileSync(tls.ca), readFileSync(tls.key), readFileSync(tls.cert), { checkServerIdentity: identityOf(hosts) })
     const target = numeric ? `ipv4:${hosts.join(',')}` : hosts[0]!
     const options = {
       'grpc.max_receive_message_length': MAX_MESSAGE_BYTES, 'grpc.keepalive_time_ms': 10_000, 'grpc.keepalive_timeout_ms': 5000,
       'grpc.max_reconnect_backoff_ms': 2000,
+      // Node refuses an address as TLS server name; the certificate is checked against the endpoints all the same.
+      ...(numeric && { 'grpc.ssl_target_name_override': 'etcd' }),
     }
     this.#kv = new services.KV(target, channel, options)
     this.#watch = new services.Watch(target, channel, options)

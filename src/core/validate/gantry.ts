@@ -85,6 +85,15 @@ export function validateComposeProject(p: ComposeProject, e: FieldErrors): void 
       e.port(`${path}.ports[${i}].target`, port.target)
       e.oneOf(`${path}.ports[${i}].protocol`, port.protocol, ['tcp', 'udp'])
     })
+    service.volumes?.forEach((volume, i) => {
+      const source = `${path}.volumes[${i}].source`
+      e.oneOf(`${path}.volumes[${i}].type`, volume.type, ['bind', 'volume', 'tmpfs'])
+      if (volume.type === 'bind' && !volume.source) e.required(source)
+      // The name becomes a folder's.
+      if (volume.type === 'volume' && volume.source !== undefined && !/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,252}$/.test(volume.source)) {
+        e.invalid(source, volume.source, 'must consist of letters, digits, dots, dashes and underscores, and start with a letter or digit')
+      }
+    })
     e.oneOf(`${path}.restart`, service.restart, ['no', 'always', 'on-failure', 'unless-stopped'])
     for (const other of [...Object.keys(service.dependsOn ?? {}), ...Object.values(service.links ?? {})]) {
       if (!Object.hasOwn(services, other)) e.notFound(`${path}.dependsOn`, other)
