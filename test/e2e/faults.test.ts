@@ -85,13 +85,14 @@ async function podsOf(app: string): Promise<Pod[]> {
   return (await client.list(podKind, { namespace: 'default', labelSelector: `app=${app}` })).items.filter(p => p.metadata.deletionTimestamp === undefined)
 }
 
-/** What must not change of a Pod's container: as the API tells it, and its processes on this machine. */
-async function identities(app: string): Promise<Map<string, { node: string; status: object; processes: string[] }>> {
+/** What must not change of a Pod's container: as the API tells it, and its first process on this machine (a request forks others). */
+async function identities(app: string): Promise<Map<string, { node: string; status: object; process: string }>> {
   return new Map((await podsOf(app)).map(p => {
     const s = p.status!.containerStatuses![0]!
+    const first = podProcesses(c, p.spec.nodeName!, p.metadata.uid!).sort((a, b) => Number(a.startTicks) - Number(b.startTicks))[0]!
     return [p.metadata.name, {
       node: p.spec.nodeName!, status: { id: s.containerID, restarts: s.restartCount, startedAt: s.state?.running?.startedAt },
-      processes: podProcesses(c, p.spec.nodeName!, p.metadata.uid!).map(x => `${x.pid}@${x.startTicks}`).sort(),
+      process: `${first.pid}@${first.startTicks}`,
     }]
   }))
 }
