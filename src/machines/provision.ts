@@ -41,7 +41,7 @@ async function identity(dir: string, name: string, request: Parameters<typeof is
 }
 
 /** In the server's certificate and in no other. */
-const SERVER_NAME = 'gantry-server'
+export const SERVER_NAME = 'gantry-server'
 
 /** The first address of the Service network: `kubernetes.default`. */
 const firstOf = (cidr: string) => cidr.replace(/\.0\/\d+$/, '.1')
@@ -79,22 +79,23 @@ export async function provisionServer(l: Layout, f: ClusterFile): Promise<Servic
   return [...etcdService(l, f, tls), gantryDaemon('server', file)]
 }
 
-/** A real etcd beside the server, reachable with the cluster's certificates only. */
+/** A real etcd beside the server, reachable with the server's certificate only. */
 function etcdService(l: Layout, f: ClusterFile, tls: Identity): ServiceCommand[] {
-  if (f.store.type !== 'etcd') return []
-  const client = `https://127.0.0.1:${f.store.clientPort}`
-  const peer = `https://127.0.0.1:${f.store.peerPort}`
-  return [{
-    name: 'etcd',
-    command: ['etcd', '--name', 'gantry', '--data-dir', join(l.dataDir, 'etcd'),
-      '--listen-client-urls', client, '--advertise-client-urls', client,
-      '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', `gantry=${peer}`,
-      '--cert-file', tls.cert, '--key-file', tls.key, '--trusted-ca-file', tls.ca, '--client-cert-auth',
-      // The CA signs nodes' and users' certificates too: only the server's own, which alone bears this name, may in.
-      '--client-cert-allowed-hostname', SERVER_NAME, '--peer-cert-allowed-hostname', SERVER_NAME,
-      '--peer-cert-file', tls.cert, '--peer-key-file', tls.key, '--peer-trusted-ca-file', tls.ca, '--peer-client-cert-auth',
-      '--enable-grpc-gateway=false', '--logger', 'zap', '--log-level', 'warn'],
-  }]
+  return f.store.type === 'etcd' ? [{ name: 'etcd', command: etcdCommand({ dataDir: join(l.dataDir, 'etcd'), ...f.store, tls }) }] : []
+}
+
+export function etcdCommand(o: { dataDir: string; clientPort: number; peerPort: number; tls: Identity }): string[] {
+  const { tls } = o
+  const client = `https://127.0.0.1:${o.clientPort}`
+  const peer = `https://127.0.0.1:${o.peerPort}`
+  return ['etcd', '--name', 'gantry', '--data-dir', o.dataDir,
+    '--listen-client-urls', client, '--advertise-client-urls', client,
+    '--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer, '--initial-cluster', `gantry=${peer}`,
+    '--cert-file', tls.cert, '--key-file', tls.key, '--trusted-ca-file', tls.ca, '--client-cert-auth',
+    '--peer-cert-file', tls.cert, '--peer-key-file', tls.key, '--peer-trusted-ca-file', tls.ca, '--peer-client-cert-auth',
+    // The CA signs nodes' and users' certificates too: only the server's own, which alone bears this name, may in.
+    '--client-cert-allowed-hostname', SERVER_NAME, '--peer-cert-allowed-hostname', SERVER_NAME,
+    '--enable-grpc-gateway=false', '--logger', 'zap', '--log-level', 'warn']
 }
 
 /** A node: containerd, the logger, the agent. `runDir` is as the host sees it. */

@@ -7,6 +7,9 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
+import type { Identity } from '../../src/machines/layout.ts'
+import { createCA, issueCert, writeIdentity } from '../../src/machines/pki.ts'
+import { etcdCommand, SERVER_NAME } from '../../src/machines/provision.ts'
 import { startTestServer } from '../../src/server/testing/start.ts'
 import { storeConformance } from '../../src/store/conformance.ts'
 import { openEtcdStore } from '../../src/store/etcd.ts'
@@ -26,15 +29,12 @@ async function freePort(): Promise<number> {
 }
 
 async function startEtcd(client: number, peer: number): Promise<void> {
-  const [c, p] = [`http://127.0.0.1:${client}`, `http://127.0.0.1:${peer}`]
-  endpoint = c
-  etcd = spawn('etcd', [
-    '--data-dir', join(dir, 'data'), '--listen-client-urls', c, '--advertise-client-urls', c, '--listen-peer-urls', p,
-    '--initial-advertise-peer-urls', p, '--initial-cluster', `default=${p}`, '--log-level', 'error',
-  ], { stdio: 'ignore' })
+  endpoint = `https://127.0.0.1:${client}`
+  const [command, ...args] = etcdCommand({ dataDir: join(dir, 'data'), clientPort: client, peerPort: peer, tls })
+  etcd = spawn(command!, args, { stdio: 'ignore' })
   for (const end = Date.now() + 15_000; ;) {
     try {
-      await (await openEtcdStore({ endpoints: [endpoint], prefix: '/probe' })).close()
+      await (await openEtcdStore({ endpoints: [endpoint], prefix: '/probe', tls })).close()
       return
     } catch (e) {
       if (Date.now() > end) throw e
@@ -44,7 +44,13 @@ async function startEtcd(client: number, peer: number): Promise<void> {
 }
 
 let ports: [number, number]
+let tls: Identity
+let strangerTls: Identity
 before(async () => {
+  const ca = await createCA('gantry test')
+  const request = { client: true, ipAddresses: ['127.0.0.1'] }
+  tls = await writeIdentity(dir, await issueCert(ca, { ...request, commonName: SERVER_NAME, dnsNames: [SERVER_NAME], server: true }), 'server')
+  strangerTls = await writeIdentity(dir, await issueCert(ca, { ...request, commonName: 'system:node:n1' }), 'node')
   ports = [await freePort(), await freePort()]
   await startEtcd(...ports)
 })
@@ -55,11 +61,15 @@ after(() => {
 
 storeConformance('etcd', async () => {
   const prefix = `/test-${++clusters}`
-  return { open: () => openEtcdStore({ endpoints: [endpoint], prefix }), remove: async () => {} }
+  return { open: () => openEtcdStore({ endpoints: [endpoint], prefix, tls }), remove: async () => {} }
+})
+
+test('a certificate of the same CA that is not the server\'s is refused', async () => {
+  await assert.rejects(openEtcdStore({ endpoints: [endpoint], prefix: '/x', tls: strangerTls }), /does not answer/)
 })
 
 test('two stores see each other’s writes, and one of them holds the lease', async t => {
-  const options = { endpoints: [endpoint], prefix: '/two' }
+  const options = { endpoints: [endpoint], prefix: '/two', tls }
   const [a, b] = [await openEtcdStore(options), await openEtcdStore(options)]
   t.after(async () => { await a.close(); await b.close() })
   const seen: Change[] = []
@@ -77,7 +87,7 @@ test('two stores see each other’s writes, and one of them holds the lease', as
 })
 
 test('a watch survives a restart of etcd', async t => {
-  const store = await openEtcdStore({ endpoints: [endpoint], prefix: '/restart' })
+  const store = await openEtcdStore({ endpoints: [endpoint], prefix: '/restart', tls })
   t.after(() => store.close())
   const seen: string[] = []
   store.subscribe((await store.load()).revision, cs => seen.push(...cs.map(c => c.key)), e => assert.fail(e))
@@ -98,7 +108,7 @@ test('a watch survives a restart of etcd', async t => {
 })
 
 test('a whole server on etcd: what it acknowledged is there after a restart', async t => {
-  const server = await startTestServer({ store: { type: 'etcd', endpoints: [endpoint], prefix: '/server' } })
+  const server = await startTestServer({ store: { type: 'etcd', endpoints: [endpoint], prefix: '/server', tls } })
   t.after(() => server.close())
   const path = '/api/v1/namespaces/default/configmaps'
   const created = await server.call('POST', path, { metadata: { name: 'x' }, data: { a: '1' } })
