@@ -36,7 +36,8 @@ import { connectTunnel } from './tunnel.ts'
 
 /** Sandboxes and containers that are set up at the same time: more only makes each one slower. */
 const PARALLEL_STARTS = 8
-const REGISTER_RETRY_MS = 200
+/** Between attempts to register: an eighth of the time waited so far, within these bounds. */
+const REGISTER_RETRY_MS = { min: 20, max: 1000 }
 const LISTEN_RETRY_MS = 2000
 
 interface SavedMachine { name: string; podCIDR: string }
@@ -129,6 +130,7 @@ export async function runAgent(
 async function podCIDROf(client: RemoteClient, config: AgentConfig, logger: Logger): Promise<string> {
   const path = join(config.dataDir, 'machine.json')
   const saved = readJson<SavedMachine>(path)
+  const beganMs = Date.now()
   for (let told = false; ; told = true) {
     try {
       const { spec } = await registerMachine(client, config, saved?.podCIDR)
@@ -142,7 +144,7 @@ async function podCIDROf(client: RemoteClient, config: AgentConfig, logger: Logg
         return saved.podCIDR
       }
       if (!told) logger.warn(`registering machine "${config.name}": ${errorText(e)}; trying on`)
-      await delay(REGISTER_RETRY_MS)
+      await delay(Math.min(REGISTER_RETRY_MS.max, Math.max(REGISTER_RETRY_MS.min, (Date.now() - beganMs) / 8)))
     }
   }
 }

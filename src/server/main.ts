@@ -100,15 +100,13 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
     mountStreams(api, tunnels)
     for (const d of dialects) d.mount?.(api)
 
-    let bootstrapped: string | undefined = 'the first objects are being made'
-    health.add({ name: 'bootstrap', failing: () => bootstrapped })
     health.add({ name: 'store', failing: () => store.failing() })
-    const port = await api.listen()
-    stops.push(() => api.close())
+    // First, so that nobody who is let in is told that he may not: agents that wait for the port come at once.
     await furnishCluster(registry)
     await bootstrapRbac(client, kinds.all())
     await auth.ready
-    bootstrapped = undefined
+    const port = await api.listen()
+    stops.push(() => api.close())
 
     if (options.lead !== false) {
       const leadership = new Leadership(store, 'leader', `${hostname()}_${randomUUID()}`, log, async () => {
