@@ -16,8 +16,8 @@ export interface ServiceCommand { name: string; command: string[] }
 
 /** The command line of one of Gantry's own daemons. */
 export function gantryDaemon(name: 'server' | 'agent' | 'router' | 'logger', configFile: string): ServiceCommand {
-  // A small young generation: daemons are long-lived and idle most of the time.
-  const heap = name === 'logger' ? LOGGER_NODE_FLAGS : ['--max-semi-space-size=8']
+  // A young generation is not given back once it has grown: only the server works enough for a larger one to pay.
+  const heap = name === 'logger' ? LOGGER_NODE_FLAGS : [`--max-semi-space-size=${name === 'server' ? 8 : 2}`]
   return { name, command: ['/usr/bin/env', compileCache, process.execPath, '--disable-warning=ExperimentalWarning', ...heap, entry, name, configFile] }
 }
 

@@ -1,9 +1,11 @@
 /** HTTP as registries need it: redirects, time limits on silence rather than on length, small bodies with a bound. */
-import { Agent as HttpAgent, request as httpRequest } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { pipeline, Readable } from 'node:stream'
 import { EngineError } from '../engine.ts'
+
+// Not by `import`, which reads every export of the module and thereby loads its WebSocket client: 14 MB for good.
+const { Agent: HttpAgent, request: httpRequest } = process.getBuiltinModule('node:http')
 
 export interface HttpRequest {
   method: string
