@@ -114,11 +114,11 @@ describe(`control groups of version ${v2 ? 2 : 1}`, { timeout: 120_000 * patienc
     after(() => c?.stop())
 
     it('runs a Pod on each, in the group of its host', async () => {
-      const on = (node: string) => pod(node, { command: ['sleep', '10000'], resources: { limits: { memory: '16Mi' } } }, { nodeName: node })
+      const on = (node: string) => pod(node, { command: ['sleep', '10000'], resources: { limits: { memory: '64Mi' } } }, { nodeName: node })
       await apply(c, on('node-1'), on('node-2'))
       for (const node of ['node-1', 'node-2']) {
         const group = await groupOf(c, await phase(c, node, 'Running'))
-        assert.equal(read('memory', group, v2 ? 'memory.max' : 'memory.limit_in_bytes'), String(16 << 20))
+        assert.equal(read('memory', group, v2 ? 'memory.max' : 'memory.limit_in_bytes'), String(64 << 20))
       }
     })
 
