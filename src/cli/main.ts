@@ -15,6 +15,12 @@ const commands: Record<string, string> = {
   build: 'build', image: 'image', compose: 'compose', route: 'route', version: 'version',
 }
 
+// A reader that has enough (`gantry --help | head`) ends the program, quietly.
+process.stdout.on('error', (e: NodeJS.ErrnoException) => {
+  if (e.code !== 'EPIPE') throw e
+  process.exit(0)
+})
+
 const program = new Command('gantry')
   .description('One container cluster that speaks everybody\'s API.')
   .option('--kubeconfig <file>', 'credentials to use (default: $KUBECONFIG, then this machine\'s cluster)')

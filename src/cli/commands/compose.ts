@@ -26,7 +26,7 @@ export function register(program: Command): void {
 
   common(compose.command('up'))
     .description('build what has to be built and make the cluster as the file says')
-    .option('--build', 'build images that are there already')
+    .option('--build', 'build before starting: what up does anyway')
     .option('--no-wait', 'do not wait until all services run')
     .option('--timeout <seconds>', 'how long to wait', Number, 120)
     .option('-o, --output <format>', 'json for programs')
