@@ -6,6 +6,7 @@ import { nodes as nodeKind } from '../../core/kinds.ts'
 import { ClusterError, down, up, type UpOptions } from '../../machines/cluster.ts'
 import type { ClusterFile } from '../../machines/cluster-file.ts'
 import { layout } from '../../machines/layout.ts'
+import { lockMachine } from '../../machines/lock.ts'
 import { json, line, note, paint, UserError } from '../output.ts'
 
 export function register(program: Command): void {
@@ -22,12 +23,14 @@ export function register(program: Command): void {
     .action(async (o: UpOptions & { timeout: number; output?: string }, command: Command) => {
       if (o.store !== undefined && !['sqlite', 'etcd'].includes(o.store)) throw new UserError(`--store is sqlite or etcd, not "${o.store}"`, 2)
       const began = performance.now()
-      const f = await guarded(() => up(layout(), o, text => void note(text)))
-      const s = session(command)
+      const unlock = await lockMachine(() => void note('another cluster is being started on this machine: waiting for it'))
+      let f: ClusterFile
       try {
-        await nodesReady(s, f, o.timeout * 1000)
+        f = await guarded(() => up(layout(), o, text => void note(text)))
+        const s = session(command)
+        await nodesReady(s, f, o.timeout * 1000).finally(() => s.client.close())
       } finally {
-        s.client.close()
+        unlock()
       }
       const seconds = ((performance.now() - began) / 1000).toFixed(1)
       if (o.output === 'json') return json({ server: `https://127.0.0.1:${f.apiPort}`, httpPort: f.httpPort, domain: f.domain, nodes: f.nodes })
