@@ -26,7 +26,9 @@ afterEach(async () => {
 })
 
 /** Sends bytes; the answer must be a Status with this code and words. */
-async function refused(what: { method?: string; path: string; body?: string | Buffer; headers?: Record<string, string>; code: number; message: RegExp }): Promise<void> {
+async function refused(what: {
+  method?: string; path: string; body?: string | Buffer; headers?: Record<string, string>; code: number; message: RegExp
+}): Promise<void> {
   const { status, text } = await c.raw(what.method ?? 'POST', what.path, what.body, what.headers ?? json)
   assert.equal(status, what.code, text)
   const answer = JSON.parse(text) as { kind: string; status: string; code: number; message: string }

@@ -16,7 +16,9 @@ export const root = fileURLToPath(new URL('../../', import.meta.url))
 export interface Result { code: number | null; stdout: string; stderr: string }
 
 /** Runs a program to its end; `input` is its stdin. Kills it after `timeoutMs`. */
-export function run(command: string, args: string[], o: { env?: NodeJS.ProcessEnv; input?: string | Buffer; timeoutMs?: number; cwd?: string } = {}): Promise<Result> {
+export function run(
+  command: string, args: string[], o: { env?: NodeJS.ProcessEnv; input?: string | Buffer; timeoutMs?: number; cwd?: string } = {},
+): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { env: o.env ?? process.env, cwd: o.cwd, stdio: ['pipe', 'pipe', 'pipe'] })
     let [stdout, stderr] = ['', '']
