@@ -92,6 +92,10 @@ services:
   ])
 })
 
+test('root is a number everywhere', () => {
+  assert.equal(read('services: {a: {image: x, user: root}}').services['a']!.user, '0')
+})
+
 test('services with profiles start only when one of them is asked for', () => {
   const text = 'services: {a: {image: x}, b: {image: x, profiles: [debug]}}'
   assert.deepEqual(Object.keys(read(text).services), ['a'])

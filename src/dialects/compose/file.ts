@@ -114,7 +114,7 @@ function readService(project: Project, name: string, body: Record<string, unknow
   onlyKnown(deploy.resources?.limits, 'deploy.resources.limits', ['cpus', 'memory'])
   onlyKnown(body['healthcheck'], 'healthcheck', ['test', 'interval', 'timeout', 'retries', 'start_period', 'disable'])
   onlyKnown(body['build'], 'build', ['context', 'dockerfile', 'args', 'target'])
-  const user = text('user')
+  const user = text('user')?.split(':').map(u => u === 'root' ? '0' : u).join(':')
   // Left out, it would run as the image's user, which is often root.
   if (user !== undefined && !/^\d+(:\d+)?$/.test(user)) throw new ComposeError(`${where}.user: "${user}" is not UID or UID:GID in numbers; names are not looked up in the image`)
   const cpus = body['cpus'] ?? deploy.resources?.limits?.cpus
