@@ -159,10 +159,8 @@ volumes: {store: {}}
     return /data is up/.test(logs) && /found data/.test(logs) && /good day/.test(logs)
   })
   assert.doesNotMatch(await c.ok('compose', 'logs', '-f', file, 'web'), /data is up/)
-  // Published on the node; this machine reaches it at the node's address.
-  const { address } = (await c.json<{ address: string }[]>('nodes'))[0]!
   const answer = await waitFor('the published port', 20_000, () => new Promise<string>((resolve, reject) => {
-    get({ host: address, port: 18080, agent: false, timeout: 2000 }, res => res.setEncoding('utf8').once('data', resolve)).once('error', reject)
+    get({ host: '127.0.0.1', port: 18080, agent: false, timeout: 2000 }, res => res.setEncoding('utf8').once('data', resolve)).once('error', reject)
   }))
   assert.equal(answer, 'from a bind mount\n')
   assert.match(await c.ok('compose', 'down', '-f', file), /shop removed/)
