@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { replaceFileDurably } from '../files/replace.ts'
 import type { ClusterConfig, Layout } from './layout.ts'
-import { writePrivate } from './pki.ts'
 import { overlaps, routedNetworks } from './underlay.ts'
 
 export interface NodePlan {
@@ -39,7 +39,7 @@ export function readClusterFile(l: Layout): ClusterFile | undefined {
 
 export async function writeClusterFile(l: Layout, f: ClusterFile): Promise<void> {
   mkdirSync(l.dataDir, { recursive: true, mode: 0o700 })
-  await writePrivate(fileOf(l), JSON.stringify(f, null, 2) + '\n')
+  await replaceFileDurably(fileOf(l), JSON.stringify(f, null, 2) + '\n')
 }
 
 export interface NewCluster { name?: string; domain?: string; apiPort?: number; httpPort?: number; store?: 'sqlite' | 'etcd' }

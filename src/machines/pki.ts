@@ -3,9 +3,10 @@
  * organizations are the groups of Kubernetes' client-certificate authentication. Keys are EC P-256.
  */
 import { webcrypto } from 'node:crypto'
-import { chmod, mkdir, open, rename } from 'node:fs/promises'
+import { chmod, mkdir } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { replaceFileDurably } from '../files/replace.ts'
 import type { Identity } from './layout.ts'
 
 /** PEM texts of a CA: its certificate, and its private key in PKCS #8. */
@@ -108,23 +109,10 @@ export async function writeIdentity(dir: string, pems: IssuedIdentity, name = 't
   await mkdir(dir, { recursive: true, mode: 0o700 })
   await chmod(dir, 0o700)
   const paths = { ca: join(dir, 'ca.crt'), cert: join(dir, `${name}.crt`), key: join(dir, `${name}.key`) }
-  await writePrivate(paths.key, pems.key)
-  await writePrivate(paths.cert, pems.cert)
-  await writePrivate(paths.ca, pems.ca)
+  await replaceFileDurably(paths.key, pems.key)
+  await replaceFileDurably(paths.cert, pems.cert)
+  await replaceFileDurably(paths.ca, pems.ca)
   return paths
-}
-
-/** Replaces `path` durably by a file only its owner may read: a crash leaves the old text or the new, never a part. */
-export async function writePrivate(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`
-  const file = await open(temporary, 'w', 0o600)
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(temporary, path)
 }
 
 export interface KubeconfigInput {

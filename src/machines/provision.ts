@@ -3,10 +3,11 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { renderContainerdConfig } from '../engine/containerd/config.ts'
+import { replaceFileDurably } from '../files/replace.ts'
 import { emptyPlan, proxyCommand, proxyPaths, writeProxyFiles } from '../router/proxy.ts'
 import type { ClusterFile, NodePlan } from './cluster-file.ts'
 import type { AgentConfig, Identity, Layout, RouterConfig, ServerConfig } from './layout.ts'
-import { type CertificateAuthority, createCA, issueCert, kubeconfig, writeIdentity, writePrivate } from './pki.ts'
+import { type CertificateAuthority, createCA, issueCert, kubeconfig, writeIdentity } from './pki.ts'
 import { gantryDaemon, type ServiceCommand } from './services.ts'
 import { hostAddress, underlayOf } from './underlay.ts'
 
@@ -27,10 +28,10 @@ async function ensureCA(l: Layout): Promise<CertificateAuthority> {
   if (existsSync(p.caKey)) return { cert: readFileSync(p.caCert, 'utf8'), key: readFileSync(p.caKey, 'utf8') }
   const ca = await createCA('gantry')
   mkdirSync(p.pki, { recursive: true, mode: 0o700 })
-  await writePrivate(p.secretsKey, randomBytes(32).toString('base64'))
-  await writePrivate(p.caCert, ca.cert)
+  await replaceFileDurably(p.secretsKey, randomBytes(32).toString('base64'))
+  await replaceFileDurably(p.caCert, ca.cert)
   // Last: its presence says that all is there.
-  await writePrivate(p.caKey, ca.key)
+  await replaceFileDurably(p.caKey, ca.key)
   return ca
 }
 
@@ -71,10 +72,10 @@ export async function provisionServer(l: Layout, f: ClusterFile): Promise<Servic
   }
   if (f.nodes.every(n => n.driver === 'local')) config.listen.host = '127.0.0.1'
   const file = join(dir, 'server.json')
-  await writePrivate(file, JSON.stringify(config, null, 2))
+  await replaceFileDurably(file, JSON.stringify(config, null, 2))
   if (!existsSync(p.kubeconfig)) {
     const admin = await issueCert(ca, { commonName: 'admin', organizations: ['system:masters'], client: true })
-    await writePrivate(p.kubeconfig, kubeconfig({ server: `https://127.0.0.1:${f.apiPort}`, ca: ca.cert, cert: admin.cert, key: admin.key, name: f.cluster.name }))
+    await replaceFileDurably(p.kubeconfig, kubeconfig({ server: `https://127.0.0.1:${f.apiPort}`, ca: ca.cert, cert: admin.cert, key: admin.key, name: f.cluster.name }))
   }
   return [...etcdService(l, f, tls), gantryDaemon('server', file)]
 }
@@ -116,9 +117,9 @@ export async function provisionNode(l: Layout, f: ClusterFile, node: NodePlan, r
     ...(node.memoryBytes !== undefined && { memoryBytes: node.memoryBytes }),
   }
   const agentFile = join(dataDir, 'agent.json')
-  await writePrivate(agentFile, JSON.stringify(agent, null, 2))
+  await replaceFileDurably(agentFile, JSON.stringify(agent, null, 2))
   const loggerFile = join(dataDir, 'logger.json')
-  await writePrivate(loggerFile, JSON.stringify({ socket: loggerSocket }))
+  await replaceFileDurably(loggerFile, JSON.stringify({ socket: loggerSocket }))
   const containerdFile = join(dataDir, 'containerd.toml')
   writeFileSync(containerdFile, renderContainerdConfig({
     root: join(dataDir, 'containerd'), state: join(runDir, 'containerd'), socket: containerdSocket,
@@ -146,7 +147,7 @@ export async function provisionRouter(l: Layout, f: ClusterFile): Promise<Servic
     joinOverlay: !local, httpAddress: '0.0.0.0', httpPort: f.httpPort, domain: f.domain,
   }
   const file = join(dataDir, 'router.json')
-  await writePrivate(file, JSON.stringify(config, null, 2))
+  await replaceFileDurably(file, JSON.stringify(config, null, 2))
   // The proxy needs a configuration to start with; from then on the router keeps it.
   if (!existsSync(proxyPaths(config).config)) writeProxyFiles(config, emptyPlan())
   mkdirSync(config.runDir, { recursive: true, mode: 0o700 })

@@ -1,5 +1,6 @@
 /** The bridge that namespace hosts of one cluster hang on, and their way out through this machine. */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { parseCidr } from '../network/ipv4.ts'
 import { run } from './exec.ts'
 
 export interface Underlay {
@@ -61,12 +62,6 @@ export async function routedNetworks(): Promise<string[]> {
 
 /** True if two IPv4 CIDRs share an address. */
 export function overlaps(a: string, b: string): boolean {
-  const [x, y] = [parse(a), parse(b)]
-  const bits = Math.min(x.bits, y.bits)
-  return bits === 0 || (x.ip >>> (32 - bits)) === (y.ip >>> (32 - bits))
-}
-
-function parse(cidr: string): { ip: number; bits: number } {
-  const [ip, bits] = cidr.split('/')
-  return { ip: ip!.split('.').reduce((n, octet) => (n << 8 | Number(octet)) >>> 0, 0), bits: Number(bits ?? 32) }
+  const [x, y] = [parseCidr(a), parseCidr(b)]
+  return x.base < y.base + y.size && y.base < x.base + x.size
 }

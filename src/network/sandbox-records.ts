@@ -1,6 +1,7 @@
 /** What a sandbox is, written beside its namespace; so a new process knows what the kernel's objects belong to. */
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { replaceFile } from '../files/replace.ts'
 import type { PortMapping } from './network.ts'
 import { NetworkError } from './network.ts'
 
@@ -28,9 +29,7 @@ export class SandboxRecords {
 
   /** Whole or not at all. */
   async save(record: SandboxRecord): Promise<void> {
-    const path = this.#pathOf(record.id)
-    await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 })
-    await rename(`${path}.new`, path)
+    await replaceFile(this.#pathOf(record.id), JSON.stringify(record))
   }
 
   async remove(id: string): Promise<void> {

@@ -1,7 +1,8 @@
 /** Small private JSON files that are either old or new, never half. */
 import { mkdirSync, readFileSync } from 'node:fs'
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { replaceFile } from '../files/replace.ts'
 
 /** Undefined if the file is absent or is no JSON (then it is as good as absent: all of it can be had again from the API). */
 export function readJson<T>(path: string): T | undefined {
@@ -45,10 +46,8 @@ export class JsonFile<T> {
       const value = this.#value
       this.#value = undefined
       if (value === undefined || this.#removed) return
-      const temporary = `${this.#path}.tmp`
       // Not synced: what a machine that lost power forgets is had from the API again.
-      await writeFile(temporary, JSON.stringify(value()), { mode: 0o600 })
-      await rename(temporary, this.#path)
+      await replaceFile(this.#path, JSON.stringify(value()))
     }).catch(() => {})
     return this.#writing
   }

@@ -12,6 +12,7 @@ import type { Informer } from '../core/client.ts'
 import type { Logger } from '../core/log.ts'
 import type { Machine, Node } from '../core/types/index.ts'
 import type { ImageService, PeerEndpoint, PeerSource } from '../engine/engine.ts'
+import { formatIPv4, parseCidr } from '../network/ipv4.ts'
 import { errorText } from './error-text.ts'
 
 export const PEER_PORT = 10255
@@ -25,11 +26,7 @@ export interface Pems { ca: string; cert: string; key: string }
 export function imageNames(node: Node): string[] { return (node.status?.images ?? []).flatMap(i => i.names) }
 
 /** The bridge address of the machine whose Pods have `podCIDR`: the first after the network's own. */
-export function gatewayOf(podCIDR: string): string {
-  const parts = podCIDR.split('/')[0]!.split('.').map(Number)
-  const value = ((parts[0]! * 256 + parts[1]!) * 256 + parts[2]!) * 256 + parts[3]! + 1
-  return [24, 16, 8, 0].map(shift => Math.floor(value / 2 ** shift) % 256).join('.')
-}
+export function gatewayOf(podCIDR: string): string { return formatIPv4(parseCidr(podCIDR).base + 1) }
 
 export class ImagePeers implements PeerSource {
   readonly #nodes: Informer<Node>

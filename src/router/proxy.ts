@@ -3,10 +3,11 @@
  * writes its configuration and speaks to its sockets. Whichever of the two dies, the other goes on, and both meet again at
  * the files: these always hold the newest plan.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import type { Logger } from '../core/log.ts'
+import { replaceFileSync } from '../files/replace.ts'
 import { renderConfig, renderHosts } from './haproxy-config.ts'
 import { commandsBetween, needsReload, type Plan } from './plan.ts'
 import { ProxyUnavailable, reload, runCommands } from './runtime.ts'
@@ -29,13 +30,8 @@ export function writeProxyFiles(place: ProxyPlace, plan: Plan): void {
   for (const dir of [place.dataDir, place.runDir]) mkdirSync(dir, { recursive: true, mode: 0o700 })
   if (!existsSync(paths.cookieKey)) writeFileSync(paths.cookieKey, randomBytes(24).toString('hex'), { mode: 0o600 })
   const cookieKey = readFileSync(paths.cookieKey, 'utf8')
-  replace(paths.hostsMap, renderHosts(plan))
-  replace(paths.config, renderConfig(plan, { paths, httpAddress: place.httpAddress, httpPort: place.httpPort, cookieKey }))
-}
-
-function replace(file: string, text: string): void {
-  writeFileSync(`${file}.new`, text, { mode: 0o600 })
-  renameSync(`${file}.new`, file)
+  replaceFileSync(paths.hostsMap, renderHosts(plan))
+  replaceFileSync(paths.config, renderConfig(plan, { paths, httpAddress: place.httpAddress, httpPort: place.httpPort, cookieKey }))
 }
 
 /** How the supervisor starts the proxy: a master process that keeps its worker and reloads on demand. */

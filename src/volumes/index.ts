@@ -1,6 +1,7 @@
 /** Pods' volumes below one directory: `pods/UID/volumes/NAME`, and beside it `pods/UID/NAME.json` with what it is. */
-import { chmod, chown, lstat, mkdir, readdir, readFile, realpath, rename, rm, statfs, symlink, writeFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, readdir, readFile, realpath, rm, statfs, symlink } from 'node:fs/promises'
 import { join, sep } from 'node:path'
+import { replaceFile } from '../files/replace.ts'
 import { writeContent } from './atomic-writer.ts'
 import { checkHostPath } from './host-path.ts'
 import { mountsBelow, mountTmpfs, unmount } from './mounts.ts'
@@ -169,8 +170,7 @@ class PodVolumes implements Volumes {
   async #saveRecord(podUid: string, name: string, record: VolumeRecord): Promise<void> {
     const path = join(this.#root, podUid, `${name}.json`)
     await mkdir(join(this.#root, podUid), { recursive: true })
-    await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 })
-    await rename(`${path}.new`, path)
+    await replaceFile(path, JSON.stringify(record))
   }
 
   async #recordOf(podUid: string, name: string): Promise<VolumeRecord> {

@@ -12,7 +12,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { connect } from '../../src/client/client.ts'
 import type { RemoteClient } from '../../src/client/client.ts'
-import { createCA, issueCert, kubeconfig, writeIdentity, writePrivate } from '../../src/machines/pki.ts'
+import { replaceFileDurably } from '../../src/files/replace.ts'
+import { createCA, issueCert, kubeconfig, writeIdentity } from '../../src/machines/pki.ts'
 import type { CertificateAuthority, IssuedIdentity } from '../../src/machines/pki.ts'
 import type { ServerConfig } from '../../src/machines/layout.ts'
 
@@ -70,7 +71,7 @@ export class ServerProcess {
   /** Path of a kubeconfig of the administrator. */
   async kubeconfig(): Promise<string> {
     const path = join(this.dir, 'kubeconfig')
-    await writePrivate(path, kubeconfig({ server: this.url, ...await this.identity('admin', 'system:masters') }))
+    await replaceFileDurably(path, kubeconfig({ server: this.url, ...await this.identity('admin', 'system:masters') }))
     return path
   }
 
@@ -86,9 +87,9 @@ export async function startServerProcess(tokens?: { token: string; user: string;
   const ca = await createCA('gantry-test')
   const tls = await writeIdentity(join(dir, 'pki'), await issueCert(ca, { commonName: 'server', server: true, client: true, dnsNames: ['localhost'], ipAddresses: ['127.0.0.1'] }))
   const caKey = join(dir, 'pki', 'ca.key')
-  await writePrivate(caKey, ca.key)
+  await replaceFileDurably(caKey, ca.key)
   const secretsKey = join(dir, 'secrets.key')
-  await writePrivate(secretsKey, randomBytes(32).toString('base64'))
+  await replaceFileDurably(secretsKey, randomBytes(32).toString('base64'))
   const tokensFile = join(dir, 'tokens.json')
   if (tokens !== undefined) await writeFile(tokensFile, JSON.stringify(tokens))
   const port = await freePort()

@@ -4,7 +4,8 @@
  * gone is done again.
  */
 import { createHash } from 'node:crypto'
-import { readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
+import { replaceFile } from '../../files/replace.ts'
 import { orAbsent } from '../containerd/index.ts'
 import type { ImageContext } from '../images/assemble.ts'
 import type { Descriptor } from '../images/media-types.ts'
@@ -99,9 +100,7 @@ export class BuildCache {
     }
     this.#dirty = false
     this.#saving = (async () => {
-      const temporary = `${this.#file}.new`
-      await writeFile(temporary, JSON.stringify(Object.fromEntries(this.#entries)), { mode: 0o600 })
-      await rename(temporary, this.#file)
+      await replaceFile(this.#file, JSON.stringify(Object.fromEntries(this.#entries)))
     })().finally(() => { this.#saving = undefined })
     await this.#saving
   }

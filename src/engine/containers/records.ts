@@ -1,7 +1,7 @@
 /** What the engine remembers of each container: one JSON file each, replaced atomically, mode 0600. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { rename, writeFile } from 'node:fs/promises'
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { replaceFile, replaceFileSync } from '../../files/replace.ts'
 import type { ContainerSpec, ContainerState, ImageConfig } from '../engine.ts'
 
 export type ImageDefaults = Pick<ImageConfig, 'entrypoint' | 'cmd' | 'env' | 'workingDir' | 'user' | 'stopSignal'>
@@ -54,9 +54,7 @@ export class RecordStore {
    * the thread pool.
    */
   saveNew(record: ContainerRecord): void {
-    const path = this.#path(record.spec.id)
-    writeFileSync(`${path}.tmp`, JSON.stringify(record), { mode: 0o600 })
-    renameSync(`${path}.tmp`, path)
+    replaceFileSync(this.#path(record.spec.id), JSON.stringify(record))
   }
 
   /**
@@ -69,9 +67,7 @@ export class RecordStore {
     if (queued !== undefined) return queued
     const write = (this.#last.get(id) ?? Promise.resolve()).then(async () => {
       this.#queued.delete(id)
-      const path = this.#path(id)
-      await writeFile(`${path}.tmp`, JSON.stringify(record), { mode: 0o600 })
-      await rename(`${path}.tmp`, path)
+      await replaceFile(this.#path(id), JSON.stringify(record))
     })
     const settled = write.catch(() => undefined).finally(() => { if (this.#last.get(id) === settled) this.#last.delete(id) })
     this.#queued.set(id, write)

@@ -1,6 +1,6 @@
 /**
  * The log daemon: drains the output of all containers of one engine into files, in a process of its own, so that neither the
- * agent's restart nor its death makes a container block or loses a line. Imports only node: modules, to stay small.
+ * agent's restart nor its death makes a container block or loses a line. Imports little but node: modules, to stay small.
  */
 import { LogServer } from './server.ts'
 

@@ -1,8 +1,9 @@
 /** The log daemon's socket: open, close, wait, follow, attach. */
-import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync } from 'node:fs'
 import { createConnection, createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { replaceFileSync } from '../../files/replace.ts'
 import { Compressor } from './compressor.ts'
 import { Drain } from './drain.ts'
 import { Stamps } from './format.ts'
@@ -155,7 +156,4 @@ function readState(path: string): OpenRequest[] {
   }
 }
 
-function writeState(path: string, open: OpenRequest[]): void {
-  writeFileSync(`${path}.tmp`, JSON.stringify(open), { mode: 0o600 })
-  renameSync(`${path}.tmp`, path)
-}
+function writeState(path: string, open: OpenRequest[]): void { replaceFileSync(path, JSON.stringify(open)) }
