@@ -39,7 +39,7 @@ const RETRY_MS = 1000
 const MESSAGE_BYTES = 4096
 const SHIM_TRIES = 5
 const SHIM_RETRY_MS = 15
-const SHIM_LEAVING = /ttrpc: closed|failed to start shim: .*connection refused|failed to start shim: mkdir .*: file exists/s
+const SHIM_LEAVING = /ttrpc: closed|failed to start shim: .*(?:connection refused|connect: no such file or directory)|failed to start shim: mkdir .*: file exists/s
 
 export interface WorkerHooks {
   /** A container belongs to this Pod from now on. */
