@@ -183,7 +183,7 @@ test('the talk\'s file of 2014 becomes a ReplicationController', { timeout: 60_0
   assert.deepEqual(container!.resources.limits, { cpu: '100m', memory: '50M' })
   await waitFor('three Pods', 20_000, async () => (await c.json<unknown[]>('ps', 'lattice-app-controller')).length === 3)
   await c.ok('delete', '-f', file)
-  await waitFor('no Pod', 30_000, async () => (await c.k('get', 'pods', '-o', 'name')) === '')
+  await waitFor('no Pod', 30_000, async () => (await c.k('get', 'pods', '-l', 'name=lattice-app', '-o', 'name')) === '')
 })
 
 test('down without a cluster says so', { timeout: 60_000 }, async () => {
