@@ -53,19 +53,5 @@ export async function runCommands(socket: string, commands: string[]): Promise<s
   return complaints
 }
 
-/** The names of servers per backend as the proxy has them now. */
-export async function currentServers(socket: string): Promise<Map<string, Set<string>>> {
-  const text = await send(socket, 'show servers state')
-  const out = new Map<string, Set<string>>()
-  for (const l of text.split('\n')) {
-    const f = l.split(' ')
-    if (!/^\d+$/.test(f[0] ?? '') || f[1] === undefined || f[3] === undefined) continue
-    const known = out.get(f[1])
-    if (known === undefined) out.set(f[1], new Set([f[3]]))
-    else known.add(f[3])
-  }
-  return out
-}
-
 /** Loads the configuration anew without dropping a connection: the new worker takes the listening sockets over. */
 export async function reload(masterSocket: string): Promise<void> { await send(masterSocket, 'reload') }

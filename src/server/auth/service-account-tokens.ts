@@ -6,8 +6,6 @@ import { createECDH, createPrivateKey, createPublicKey, createHash, hkdfSync, ra
 import type { KeyObject } from 'node:crypto'
 import { compactVerify, SignJWT } from 'jose'
 
-export interface TokenBinding { kind: 'Pod' | 'Secret' | 'Node'; name: string; uid: string }
-
 export interface TokenClaims {
   iss: string
   aud: string[]
