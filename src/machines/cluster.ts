@@ -53,8 +53,8 @@ export async function up(l: Layout, options: UpOptions, say: Say): Promise<Clust
   const services = paths(l).services
   if (supervisorOf(services) === undefined) {
     const commands = await provisionServer(l, f)
-    if (local) commands.push(...await provisionNode(l, f, local, l.runDir))
-    commands.push(...await provisionRouter(l, f))
+    const others = await Promise.all([local === undefined ? [] : provisionNode(l, f, local, l.runDir), provisionRouter(l, f)])
+    commands.push(...others.flat())
     writeServices(services, commands)
     await startServices(services)
     say(`server at https://127.0.0.1:${f.apiPort}, store ${f.store.type}; router at port ${f.httpPort}`)

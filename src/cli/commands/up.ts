@@ -1,7 +1,7 @@
 /** `gantry up` and `gantry down`: the cluster on this machine. */
 import type { Command } from 'commander'
 import { portOf, wholeNumber } from '../args.ts'
-import { type Session, session } from '../context.ts'
+import type { Session } from '../context.ts'
 import { nodes as nodeKind } from '../../core/kinds.ts'
 import { ClusterError, down, up, type UpOptions } from '../../machines/cluster.ts'
 import type { ClusterFile } from '../../machines/cluster-file.ts'
@@ -27,6 +27,8 @@ export function register(program: Command): void {
       let f: ClusterFile
       try {
         f = await guarded(() => up(layout(), o, text => void note(text)))
+        // What speaks to the server is loaded while the server starts.
+        const { session } = await import('../context.ts')
         const s = session(command)
         await nodesReady(s, f, o.timeout * 1000).finally(() => s.client.close())
       } finally {
