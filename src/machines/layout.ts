@@ -34,7 +34,7 @@ export function clusterCgroup(instance: string): string { return `/gantry-${inst
 /** PEM files of one identity. */
 export interface Identity { ca: string; cert: string; key: string }
 
-/** `gantry daemon server --config FILE` */
+/** The file of `daemon.ts server FILE`. */
 export interface ServerConfig {
   cluster: ClusterConfig
   dataDir: string
@@ -52,7 +52,7 @@ export interface ServerConfig {
   advertise: string
 }
 
-/** `gantry daemon agent --config FILE` */
+/** The file of `daemon.ts agent FILE`. */
 export interface AgentConfig {
   cluster: ClusterConfig
   /** Node name. */
@@ -75,7 +75,7 @@ export interface AgentConfig {
   maxPods?: number
 }
 
-/** `gantry daemon router --config FILE` */
+/** The file of `daemon.ts router FILE`. */
 export interface RouterConfig {
   cluster: ClusterConfig
   name: string
@@ -91,6 +91,3 @@ export interface RouterConfig {
   /** Routes without a host's dots get `.DOMAIN`. */
   domain: string
 }
-
-/** `gantry daemon logger --socket PATH --dir PATH` drains containers' output; it outlives the agent. */
-export interface LoggerConfig { socket: string }
