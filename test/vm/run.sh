@@ -4,7 +4,7 @@
 #     -s  Debian release: trixie (default) or bookworm
 #     -k  keeps the root file system in DIR, and uses the one that is there: only this checkout's last commit is put in anew
 # Default test: test/e2e/cgroups.test.ts. Needs root, qemu-system-x86, mmdebstrap, e2fsprogs, 6 GB in /tmp and the package mirrors.
-# The machine is emulated instruction by instruction, so that it runs anywhere: some 10 minutes. Not part of `npm test`.
+# The machine is emulated instruction by instruction, so that it runs anywhere: 10 to 20 minutes. Not part of `npm test`.
 # Ends with the tests' exit code.
 set -eu
 suite=trixie
