@@ -1,5 +1,5 @@
 /** Identities and configuration files of a cluster's daemons. Everything is 0600 below the cluster's data folder. */
-import { randomBytes } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { renderContainerdConfig } from '../engine/containerd/config.ts'
@@ -35,9 +35,13 @@ async function ensureCA(l: Layout): Promise<CertificateAuthority> {
   return ca
 }
 
+/** A certificate with less life than this is replaced when its daemon is next provisioned. */
+const RENEW_MS = 60 * 86_400_000
+
 async function identity(dir: string, name: string, request: Parameters<typeof issueCert>[1], ca: CertificateAuthority): Promise<Identity> {
   const have = { ca: join(dir, 'ca.crt'), cert: join(dir, `${name}.crt`), key: join(dir, `${name}.key`) }
-  if (existsSync(have.ca) && existsSync(have.cert) && existsSync(have.key)) return have
+  const kept = existsSync(have.ca) && existsSync(have.cert) && existsSync(have.key)
+  if (kept && Date.parse(new X509Certificate(readFileSync(have.cert)).validTo) - Date.now() > RENEW_MS) return have
   return writeIdentity(dir, await issueCert(ca, request), name)
 }
 

@@ -5,7 +5,7 @@ import type { Node, Quantity } from '../core/types/index.ts'
 import type { AgentConfig } from '../machines/layout.ts'
 
 type NodeInfo = NonNullable<NonNullable<Node['status']>['nodeInfo']>
-export const GANTRY_VERSION = 'v1.33.0+gantry'
+export const GANTRY_VERSION = 'v1.35.0+gantry1'
 const DEFAULT_MAX_PODS = 110
 const CAP_SYS_RESOURCE = 24n
 

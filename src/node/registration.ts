@@ -203,5 +203,5 @@ export function repository(name: string): string {
 function condition(type: string, status: 'True' | 'False', reason: string, message: string, old: Condition[], nowMs: number): Condition {
   const before = old.find(c => c.type === type)
   const lastTransitionTime = before?.status === status && before.lastTransitionTime !== undefined ? before.lastTransitionTime : formatTime(nowMs)
-  return { type, status, reason, message, lastTransitionTime }
+  return { type, status, reason, message, lastTransitionTime, lastHeartbeatTime: formatTime(nowMs) }
 }

@@ -7,7 +7,7 @@ import { mkdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { randomUUID } from 'node:crypto'
-import { KindTable } from '../core/kinds.ts'
+import { KindTable, machines } from '../core/kinds.ts'
 import { lineLogger } from '../core/log.ts'
 import type { Logger } from '../core/log.ts'
 import { dialects } from '../dialects/index.ts'
@@ -25,6 +25,7 @@ import { Lister } from './listing.ts'
 import { LocalClient } from './local-client.ts'
 import { Registry } from './registry.ts'
 import { mountStreams } from './streams/index.ts'
+import { hostConnections } from './tunnel/host-liveness.ts'
 import { Tunnels } from './tunnel/tunnels.ts'
 
 export interface RunningServer {
@@ -112,10 +113,12 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
       const leadership = new Leadership(store, 'leader', `${hostname()}_${randomUUID()}`, log, async () => {
         // Loaded after the port is open: nobody waits for them.
         const [{ startControllers }, { startScheduler }] = await Promise.all([import('../controllers/index.ts'), import('../scheduler/index.ts')])
+        const hosts = client.informer(machines)
         const running: { stop(): void | Promise<void> }[] = [
+          hosts,
           startScheduler(client, { logger: log }),
           startControllers(client, {
-            logger: log, kinds: kinds.all(), rootCaPem: ca, onNodeConnection: handler => tunnels.onState(handler),
+            logger: log, kinds: kinds.all(), rootCaPem: ca, onNodeConnection: hostConnections(handler => tunnels.onState(handler), node => hosts.get(node)?.status?.address),
             api: { addresses: [advertised.hostname], port: Number(advertised.port || 443), clusterIP: ipam.apiAddress },
           }),
         ]
