@@ -18,4 +18,4 @@ unshare --cgroup --mount sh -euc 'umount /sys/fs/cgroup; mount -t cgroup2 cgroup
   $node --test-name-pattern='on this machine itself' test/e2e/cgroups.test.ts || status=$?
 echo "gantry-test: status $status"
 sync
-exit "$status"
+systemctl poweroff --force --force

@@ -69,7 +69,6 @@ StandardError=tty
 TTYPath=/dev/ttyS0
 TimeoutStartSec=infinity
 FailureAction=poweroff-force
-SuccessAction=poweroff-force
 
 [Install]
 WantedBy=graphical.target
