@@ -63,9 +63,16 @@ if [ -n "$missing" ]; then
 fi
 
 cd "$root"
-say 'installing npm packages (Node 26 is one of them)'
 omit=--omit=dev
 [ "$level" = tests ] && omit=
+# npm removes everything before it installs: not for a change of this script alone, and not under a running cluster.
+installed="$level $(cksum <package-lock.json)"
+if [ "$(cat node_modules/.gantry-installed 2>/dev/null)" = "$installed" ]; then
+  say 'done'
+  exit 0
+fi
+say 'installing npm packages (Node 26 is one of them)'
 # shellcheck disable=SC2086  # empty means no argument
 npm ci --no-audit --no-fund --loglevel=error --ignore-scripts $omit >/dev/null || fail 'npm ci failed; see the lines above'
+echo "$installed" >node_modules/.gantry-installed
 say 'done'

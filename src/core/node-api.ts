@@ -11,7 +11,7 @@
  *   GET    /images                                                            → ImageInfo[]
  *   POST   /images/load            body: tar                                  → progress lines (NDJSON of Progress)
  *   POST   /images/import?reference&config=JSON   body: tar                   → progress lines
- *   POST   /images/pull?reference  (X-Registry-Auth: base64url JSON)          → progress lines
+ *   POST   /images/pull?reference&insecure  (X-Registry-Auth: base64url JSON)          → progress lines
  *   POST   /images/push?reference&insecure (X-Registry-Auth)                  → progress lines
  *   POST   /images/tag?source&target                                          → {}
  *   DELETE /images?reference&force                                            → {untagged, deleted}

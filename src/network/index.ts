@@ -288,7 +288,7 @@ class KernelNetwork implements Network {
   async #applyPeers(peers: Peer[]): Promise<void> {
     const { settings, nft } = this.#parts
     const { table } = settings.names
-    const wanted = peerTable(peers, this.#overlay)
+    const { table: wanted, faults } = peerTable(peers, this.#overlay)
     const wantedSet: Elements = new Map()
     for (const address of wanted.values()) put(wantedSet, 'peers', address)
     const before = this.#peers ?? await readOverlay(this.#overlay)
@@ -299,6 +299,8 @@ class KernelNetwork implements Network {
     await applyOverlay(overlayChanges(before, wanted, this.#overlay))
     this.#peers = wanted
     this.#peersSet = wantedSet
+    // One peer that tells nonsense must not cut off the others.
+    if (faults[0] !== undefined) throw faults[0]
   }
 }
 

@@ -38,6 +38,9 @@ export function lacksServiceAccount(cache: Cache, pod: Pod): boolean {
 
 /** Service account, its token volume, and the tolerations every Pod gets. */
 export function admitPod(cache: Cache, kind: Kind, pod: Pod): void {
+  const { runtimeClassName } = pod.spec as { runtimeClassName?: string }
+  // Another runtime than the node's own is a wish about isolation: better no Pod than one without it.
+  if (runtimeClassName) throw forbid(kind, pod, `pod rejected: RuntimeClass "${runtimeClassName}" not found`)
   const { spec } = pod
   const mirror = pod.metadata.annotations?.['kubernetes.io/config.mirror'] !== undefined
   if (!mirror) {

@@ -118,7 +118,8 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
           hosts,
           startScheduler(client, { logger: log }),
           startControllers(client, {
-            logger: log, kinds: kinds.all(), rootCaPem: ca, onNodeConnection: hostConnections(handler => tunnels.onState(handler), node => hosts.get(node)?.status?.address),
+            logger: log, kinds: kinds.all(), rootCaPem: ca,
+            onNodeConnection: hostConnections(handler => tunnels.onState(handler), node => hosts.get(node)?.status?.address),
             api: { addresses: [advertised.hostname], port: Number(advertised.port || 443), clusterIP: ipam.apiAddress },
           }),
         ]

@@ -11,6 +11,7 @@ import { follow, nodePath, readyNode } from '../nodework.ts'
 import { json, line, size, StatusLine, table, UserError } from '../output.ts'
 
 interface ImportOptions { cmd?: string[]; env: string[]; node?: string; output?: string }
+interface PullOptions { node?: string; insecure?: boolean; output?: string }
 interface BootstrapOptions { mirror?: string; node?: string; ifMissing?: boolean; output?: string }
 
 export function register(program: Command): void {
@@ -29,11 +30,12 @@ export function register(program: Command): void {
   image.command('pull <name>')
     .description('take an image from its registry; any node can then take it from this one')
     .option('--node <name>', 'node that pulls (default: the first that is ready)')
+    .option('--insecure', 'use plain HTTP')
     .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry image pull redis:7')
-    .action((name: string, o: { node?: string; output?: string }, command: Command) => withSession(command, async ({ client }) => {
+    .action((name: string, o: PullOptions, command: Command) => withSession(command, async ({ client }) => {
       const node = await readyNode(client, o.node)
-      await follow(await client.requestOk('POST', nodePath(node, 'images/pull', { reference: name })), { quiet: o.output === 'json' })
+      await follow(await client.requestOk('POST', nodePath(node, 'images/pull', { reference: name, insecure: o.insecure === true ? 'true' : undefined })), { quiet: o.output === 'json' })
       await done(o, { image: name, node }, `${name} is on ${node}`)
     }))
 

@@ -16,22 +16,31 @@ export interface OverlayContext {
 }
 
 /** Checks peers and keys them by range; own machine's entry is left out. */
-export function peerTable(peers: Peer[], context: OverlayContext): PeerTable {
+export function peerTable(peers: Peer[], context: OverlayContext): { table: PeerTable; faults: NetworkError[] } {
   const table: PeerTable = new Map()
-  const cluster = parseCidr(context.clusterCIDR)
+  const faults: NetworkError[] = []
   for (const peer of peers) {
     if (peer.podCIDR === context.podCIDR) continue
-    parseIPv4(peer.address)
-    if (!contains(cluster, parseCidr(peer.podCIDR).base)) {
-      throw new NetworkError('invalid', `peer ${peer.name}: ${peer.podCIDR} is not within the cluster's ${context.clusterCIDR}`)
+    try {
+      check(peer, table, context)
+      table.set(peer.podCIDR, peer.address)
+    } catch (e) {
+      if (!(e instanceof NetworkError)) throw e
+      faults.push(e)
     }
-    const other = table.get(peer.podCIDR)
-    if (other !== undefined && other !== peer.address) {
-      throw new NetworkError('conflict', `peer ${peer.name}: ${peer.podCIDR} belongs to ${other} already`)
-    }
-    table.set(peer.podCIDR, peer.address)
   }
-  return table
+  return { table, faults }
+}
+
+function check(peer: Peer, table: PeerTable, context: OverlayContext): void {
+  parseIPv4(peer.address)
+  if (!contains(parseCidr(context.clusterCIDR), parseCidr(peer.podCIDR).base)) {
+    throw new NetworkError('invalid', `peer ${peer.name}: ${peer.podCIDR} is not within the cluster's ${context.clusterCIDR}`)
+  }
+  const other = table.get(peer.podCIDR)
+  if (other !== undefined && other !== peer.address) {
+    throw new NetworkError('conflict', `peer ${peer.name}: ${peer.podCIDR} belongs to ${other} already`)
+  }
 }
 
 /**

@@ -34,7 +34,7 @@ export async function serveImages(
       const reference = images.normalize(text(q, 'reference'))
       const auth = registryAuth(headers)
       return sendProgress(stream, async onProgress => {
-        const image = await images.pull(reference, { onProgress, ...(auth && { auth }) })
+        const image = await images.pull(reference, { onProgress, insecure: flag(q, 'insecure'), ...(auth && { auth }) })
         return { status: 'pulled', id: image.id }
       })
     }
