@@ -112,10 +112,11 @@ it('does not hold a container up when the disk is full, and says what was droppe
   mkdirSync(dir, { recursive: true })
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', dir])
   try {
-    await m.run('full', ['sh', '-c', 'seq 1 20000; while [ ! -e /go ]; do usleep 20000; done; echo later'])
+    // The first thousand lines fit, as 45 kB; what follows in one go does not.
+    await m.run('full', ['sh', '-c', 'seq 1 1000; usleep 300000; seq 1001 20000; while [ ! -e /go ]; do usleep 20000; done; echo later'])
     const root = m.engine.containers.rootPath('full')
     await until(() => readFileSync(join(dir, 'current')).length > 40_000, 'the disk to fill')
-    await sleep(300)
+    await sleep(1000)
     execFileSync('mount', ['-o', 'remount,size=8m', dir])
     writeFileSync(join(root ?? '', 'go'), '')
     assert.equal((await m.exited('full')).exitCode, 0)
