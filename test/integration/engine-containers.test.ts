@@ -257,8 +257,7 @@ describe('isolation', () => {
     assert.doesNotMatch(out, /CapEff:\t00000000a80425fb/)
   })
 
-  // crun refuses machines that mount both cgroup versions.
-  it('runs with crun', { skip: existsSync('/sys/fs/cgroup/unified') }, async () => {
+  it('runs with crun', { skip: existsSync('/sys/fs/cgroup/unified') && 'crun refuses machines that mount both versions of control groups' }, async () => {
     assert.equal(await m.output('crun', ['echo', 'hello'], { runtime: 'crun' }), 'hello\n')
   })
 })

@@ -32,8 +32,7 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 if [ ! -e "$root/etc/os-release" ]; then
   echo "run.sh: making Debian $suite"
   mmdebstrap --quiet --variant=minbase --mode=root --aptopt='Acquire::Languages "none"' \
-    --include=ca-certificates,git,nodejs,npm,linux-image-amd64,systemd-sysv,udev,busybox-static "$suite" "$root" \
-    "deb http://deb.debian.org/debian $suite main" "deb http://deb.debian.org/debian-security $suite-security main"
+    --include=ca-certificates,git,nodejs,npm,linux-image-amd64,systemd-sysv,udev,busybox-static "$suite" "$root"
 fi
 
 echo 'run.sh: setting it up'

@@ -25,18 +25,16 @@ export interface BootstrapOptions<T> {
   signal?: AbortSignal
 }
 
-interface Distribution { name: string; suites: string[]; mirror: string; security: string; keyring: string; keyringPackage: string; components: string }
+interface Distribution { name: string; suites: string[]; keyring: string; keyringPackage: string; components: string[] }
 
 const DISTRIBUTIONS: Distribution[] = [
   {
     name: 'Debian', suites: ['bullseye', 'bookworm', 'trixie', 'forky', 'oldstable', 'stable', 'testing'],
-    mirror: 'http://deb.debian.org/debian', security: 'http://deb.debian.org/debian-security',
-    keyring: '/usr/share/keyrings/debian-archive-keyring.gpg', keyringPackage: 'debian-archive-keyring', components: 'main',
+    keyring: '/usr/share/keyrings/debian-archive-keyring.gpg', keyringPackage: 'debian-archive-keyring', components: ['main'],
   },
   {
     name: 'Ubuntu', suites: ['focal', 'jammy', 'noble', 'plucky', 'questing'],
-    mirror: 'http://archive.ubuntu.com/ubuntu', security: 'http://security.ubuntu.com/ubuntu',
-    keyring: '/usr/share/keyrings/ubuntu-archive-keyring.gpg', keyringPackage: 'ubuntu-keyring', components: 'main universe',
+    keyring: '/usr/share/keyrings/ubuntu-archive-keyring.gpg', keyringPackage: 'ubuntu-keyring', components: ['main', 'universe'],
   },
 ]
 
@@ -71,18 +69,16 @@ export async function bootstrapDebian<T>(o: BootstrapOptions<T>): Promise<T> {
   if (d === undefined) {
     throw new EngineError('invalid', `unknown suite "${o.suite}": known are ${DISTRIBUTIONS.map(x => `${x.name}'s ${x.suites.join(', ')}`).join('; ')}`)
   }
-  const mirror = o.mirror ?? d.mirror
-  if (!/^(https?|file|copy):\/\/[^\s"[\]]+$/.test(mirror)) throw new EngineError('invalid', `"${mirror}" is no address of a package mirror`)
+  const { mirror } = o
+  if (mirror !== undefined && !/^(https?|file|copy):\/\/[^\s"[\]]+$/.test(mirror)) {
+    throw new EngineError('invalid', `"${mirror}" is no address of a package mirror`)
+  }
   if (process.getuid?.() !== 0) throw new EngineError('unavailable', 'making a base image needs root')
   if (!existsSync(d.keyring)) {
     throw new EngineError('unavailable', `${d.name}'s archive keys are not on this machine (${d.keyring}): apt-get install ${d.keyringPackage}`)
   }
-  const source = (uri: string, suite: string): string => `deb [signed-by=${d.keyring}] ${uri} ${suite} ${d.components}`
-  const sources = [source(mirror, o.suite)]
-  // A mirror of the caller's choice need not carry the other archives.
-  if (o.mirror === undefined && !['testing', 'forky'].includes(o.suite)) {
-    sources.push(source(mirror, `${o.suite}-updates`), source(d.security, `${o.suite}-security`))
-  }
+  // mmdebstrap knows each suite's own archives, with its updates; a mirror of the caller's choice need not carry those.
+  const sources = mirror === undefined ? [] : [`deb [signed-by=${d.keyring}] ${mirror} ${o.suite} ${d.components.join(' ')}`]
   const args = [
     '--variant=minbase', '--mode=root', '--format=tar', '--skip=output/dev',
     '--dpkgopt=force-unsafe-io',
@@ -91,7 +87,7 @@ export async function bootstrapDebian<T>(o: BootstrapOptions<T>): Promise<T> {
     `--customize-hook=printf '%s\\n' '${DPKG_IN_IMAGE}' > "$1/etc/dpkg/dpkg.cfg.d/90container"`,
     // resolv.conf is emptied rather than absent: builds mount theirs over it.
     `--customize-hook=${TRIM}`,
-    o.suite, '-', ...sources,
+    `--components=${d.components.join(',')}`, o.suite, '-', ...sources,
   ]
   const child = spawn('mmdebstrap', args, {
     stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C.UTF-8', DEBIAN_FRONTEND: 'noninteractive' }, signal: o.signal,
@@ -112,7 +108,7 @@ export async function bootstrapDebian<T>(o: BootstrapOptions<T>): Promise<T> {
     })
     child.on('close', (code, signal) => {
       if (code === 0) resolve()
-      else reject(new EngineError('failed', `${d.name} ${o.suite} could not be made from ${mirror}: ${tail.join('; ') || signal || `exit code ${code}`}`))
+      else reject(new EngineError('failed', `${d.name} ${o.suite} could not be made${mirror === undefined ? '' : ` from ${mirror}`}: ${tail.join('; ') || signal || `exit code ${code}`}`))
     })
   })
   // The image must not be named if mmdebstrap fails after its last byte: the stream ends only with its success.
