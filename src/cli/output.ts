@@ -2,8 +2,6 @@
 import Table from 'cli-table3'
 import { styleText } from 'node:util'
 
-export type Format = 'table' | 'wide' | 'json' | 'yaml' | 'name'
-
 /** A failure the user can act on: printed without a stack, exit code 1 unless said otherwise. */
 export class UserError extends Error {
   readonly exitCode: number

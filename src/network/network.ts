@@ -86,7 +86,7 @@ export interface Network {
    * Takes a ready namespace from the pool, gives it an address (`ip` if asked and free) and publishes `ports`. `conflict` if a
    * host port is taken.
    */
-  createSandbox(id: string, options?: { ip?: string; ports?: PortMapping[]; hostname?: string }): Promise<Sandbox>
+  createSandbox(id: string, options?: { ip?: string; ports?: PortMapping[] }): Promise<Sandbox>
   /** Resolves also if it is gone. */
   deleteSandbox(id: string): Promise<void>
   /** Those that exist in the kernel, also after a restart of this process. */

@@ -71,7 +71,6 @@ export interface ComposeService {
   cpuMilli?: number
   memoryBytes?: number
   stopGraceMs?: number
-  stopSignal?: string
   tty?: boolean
   stdinOpen?: boolean
   privileged?: boolean

@@ -22,7 +22,7 @@ import type { RunStep } from './run.ts'
 import { StageBuilder } from './stage.ts'
 import { archiveTree } from './tree.ts'
 
-export type { RunStep, RunStepOptions } from './run.ts'
+export type { RunStep } from './run.ts'
 
 export interface BuilderDeps {
   images: EngineImages

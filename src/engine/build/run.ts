@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Code, hasCode } from '../containerd/index.ts'
+import type { StepOptions } from '../containers/run-step.ts'
 import { EngineError } from '../engine.ts'
 import type { BuildNetwork, Mount } from '../engine.ts'
 import type { ImageContext } from '../images/assemble.ts'
@@ -10,23 +11,8 @@ import { OCI_LAYER } from '../images/media-types.ts'
 import type { Descriptor } from '../images/media-types.ts'
 import { chainId } from '../images/unpack.ts'
 
-export interface RunStepOptions {
-  /** Id of the container: gone when the promise settles. */
-  id: string
-  /** An active snapshot: the root file system. */
-  snapshotKey: string
-  args: string[]
-  env: string[]
-  cwd: string
-  /** As in an image's USER; looked up in the snapshot. */
-  user: string
-  mounts: Mount[]
-  netnsPath: string
-  onOutput(data: Buffer): void
-  signal: AbortSignal
-}
 /** Runs one process to its end; resolves with its exit code. Aborting kills it and rejects. */
-export type RunStep = (options: RunStepOptions) => Promise<number>
+export type RunStep = (options: StepOptions) => Promise<number>
 
 export interface StepLayer { descriptor: Descriptor; diffId: string; chainId: string }
 

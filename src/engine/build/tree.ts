@@ -1,20 +1,11 @@
 /** What COPY and ADD read from: the context (or an unpacked archive) in memory, behind the same face as a mounted stage. */
 import type { Readable } from 'node:stream'
 import { EngineError } from '../engine.ts'
-import type { TarIndex } from '../archive/tar-index.ts'
+import type { TarIndex, TarMember } from '../archive/tar-index.ts'
 import { componentMatcher, hasWildcard } from './glob.ts'
 
-export interface Node {
-  /** Relative to the tree's root. */
-  path: string
-  type: 'file' | 'directory' | 'symlink' | 'other'
-  mode: number
-  uid: number
-  gid: number
-  sizeBytes: number
-  mtimeMs: number
-  target?: string
-}
+/** An entry of a tree; `path` is relative to the tree's root. */
+export type Node = Omit<TarMember, 'sha256' | 'offset'>
 
 export interface Tree {
   /** The entry itself, links not followed; undefined if absent. */

@@ -2,24 +2,15 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { replaceFile, replaceFileSync } from '../../files/replace.ts'
-import type { ContainerSpec, ContainerState, ImageConfig } from '../engine.ts'
+import type { ContainerInfo, ContainerSpec, ImageConfig } from '../engine.ts'
 
 export type ImageDefaults = Pick<ImageConfig, 'entrypoint' | 'cmd' | 'env' | 'workingDir' | 'user' | 'stopSignal'>
 
-export interface ContainerRecord {
+export interface ContainerRecord extends Omit<ContainerInfo, 'id' | 'labels' | 'image'> {
   /** Only `ready` is ever on disk: what an engine left of a container that was being made or removed has no record. */
   phase: 'creating' | 'ready' | 'removing'
   spec: ContainerSpec
-  imageId: string
   image: ImageDefaults
-  state: ContainerState
-  pid?: number
-  exitCode?: number
-  oomKilled?: boolean
-  createdAtMs: number
-  startedAtMs?: number
-  finishedAtMs?: number
-  error?: string
 }
 
 export class RecordStore {

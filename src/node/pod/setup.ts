@@ -28,7 +28,7 @@ export async function makeSandbox(c: NodeContext, pod: Pod): Promise<string> {
   if (pod.spec.hostNetwork !== true) {
     const found = c.network.sandboxes().find(s => s.id === uid)
     const ports = hostPorts(pod)
-    ip = (found ?? await c.network.createSandbox(uid, { hostname: podHostname(pod, c.nodeName), ...(ports.length > 0 && { ports }) })).ip
+    ip = (found ?? await c.network.createSandbox(uid, ports.length > 0 ? { ports } : {})).ip
   }
   await writeEtc(c, pod, ip)
   return ip

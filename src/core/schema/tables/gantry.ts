@@ -17,7 +17,7 @@ ComposeService: 1 image string!; 2 command []string atomic; 3 entrypoint []strin
   5 ports []ComposePort atomic; 6 expose []int32 atomic; 7 volumes []ComposeMount atomic; 8 links {}string;
   9 dependsOn {}string; 10 scale *int32; 11 restart string; 12 workingDir string; 13 user string; 14 hostname string;
   15 labels {}string; 16 healthcheck *ComposeHealthcheck; 17 cpuMilli int64; 18 memoryBytes int64; 19 stopGraceMs *int64;
-  20 stopSignal string; 21 tty bool; 22 stdinOpen bool; 23 privileged bool; 24 capAdd []string atomic;
+  21 tty bool; 22 stdinOpen bool; 23 privileged bool; 24 capAdd []string atomic;
   25 capDrop []string atomic; 26 readOnly bool
 ComposePort: 1 published int32!; 2 target int32!; 3 protocol string!
 ComposeMount: 1 type string!; 2 source string; 3 target string!; 4 readOnly bool
