@@ -237,11 +237,13 @@ export class Cache {
 
   /**
    * Makes `object` (taken over; without resourceVersion) durable and resolves with what reads now give. Rejects with
-   * PreconditionFailed.
+   * PreconditionFailed. `known`: what the codec would make of it.
    */
-  async put(kind: KindCache, key: string, object: ApiObject, expect: { exists: false } | { revision: number }): Promise<Cached> {
+  async put(
+    kind: KindCache, key: string, object: ApiObject, expect: { exists: false } | { revision: number }, known?: Buffer,
+  ): Promise<Cached> {
     object.metadata.resourceVersion = undefined
-    const plain = kind.codec.encode(object)
+    const plain = known ?? kind.codec.encode(object)
     const value = kind.codec.seal(key, plain)
     const written: Written = { object, plain }
     this.#written.set(value, written)

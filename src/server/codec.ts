@@ -21,6 +21,8 @@ export function kindPrefixOf(key: string): string { return key.slice(0, key.inde
 
 export function kindPrefix(kind: Kind): string { return `${kind.group === '' ? 'core' : kind.group}/${kind.plural}` }
 
+const revisionMember = (revision: number): string => `"resourceVersion":"${revision}",`
+
 export class Codec {
   readonly kind: Kind
   /** What every encoded object of the kind begins with; the revision goes behind it. */
@@ -42,15 +44,21 @@ export class Codec {
     return Buffer.from(JSON.stringify({ apiVersion: this.kind.apiVersion, kind: this.kind.kind, metadata, ...rest }))
   }
 
-  /** JSON with the revision in its metadata. `plain` is {@link encode}'s. */
-  withRevision(plain: Uint8Array, revision: number): Buffer {
-    const middle = `"resourceVersion":"${revision}",`
-    const out = Buffer.allocUnsafe(plain.length + middle.length)
-    const at = this.#head.length
-    out.set(plain.subarray(0, at))
-    out.write(middle, at, 'latin1')
-    out.set(plain.subarray(at), at + middle.length)
+  /** JSON with the revision in its metadata, between `before` and `after`. `plain` is {@link encode}'s. */
+  withRevision(plain: Buffer, revision: number, before = '', after = ''): Buffer {
+    const head = `${before}${this.#headText}${revisionMember(revision)}`
+    const rest = plain.length - this.#head.length
+    const out = Buffer.allocUnsafe(head.length + rest + after.length)
+    out.write(head, 0, 'latin1')
+    plain.copy(out, head.length, this.#head.length)
+    out.write(after, head.length + rest, 'latin1')
     return out
+  }
+
+  /** The reverse of {@link withRevision}, of the JSON alone. */
+  withoutRevision(bytes: Buffer, revision: number): Buffer {
+    const at = this.#head.length
+    return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + revisionMember(revision).length)])
   }
 
   /** What the store keeps. */

@@ -17,6 +17,7 @@ import type { FieldValidation } from '../core/schema/decode.ts'
 import type { ApiObject, Machine, Namespace, Node, Pod, Service } from '../core/types/index.ts'
 import { PreconditionFailed } from '../store/store.ts'
 import { admitNamespace, admitNamespaceObject, admitNode, admitPod, lacksServiceAccount } from './admission.ts'
+import { boundText } from './bound-text.ts'
 import type { Cache, KindCache } from './cache.ts'
 import { Cached } from './cached.ts'
 import { storeKey } from './codec.ts'
@@ -255,13 +256,13 @@ export class Registry {
     return next
   }
 
-  /** Writes a prepared object. For a dry run nothing is kept. */
-  async #store(cache: KindCache, key: string, object: ApiObject, old: Cached | undefined, w: WriteContext): Promise<Cached> {
+  /** Writes a prepared object; `plain` is its JSON, if it is known. For a dry run nothing is kept. */
+  async #store(cache: KindCache, key: string, object: ApiObject, old: Cached | undefined, w: WriteContext, plain?: Buffer): Promise<Cached> {
     if (w.dryRun === true) {
       if (old === undefined) this.#giveBack(cache.kind, object)
       return new Cached(cache.codec, object, old?.revision ?? 0)
     }
-    const cached = await this.cache.put(cache, key, object, old === undefined ? { exists: false } : { revision: old.revision })
+    const cached = await this.cache.put(cache, key, object, old === undefined ? { exists: false } : { revision: old.revision }, plain)
     if (old === undefined && isKind(cache.kind, namespaces)) await this.#furnish(object.metadata.name)
     return cached
   }
@@ -294,7 +295,7 @@ export class Registry {
       const old = this.get(pods, key)
       const object = prepareBinding(pods, old.object as Pod, nodeName, new Date(), key.uid)
       try {
-        return await this.#store(this.cache.of(pods), storeKey(pods, key.namespace, key.name), object, old, w)
+        return await this.#store(this.cache.of(pods), storeKey(pods, key.namespace, key.name), object, old, w, boundText(old, object))
       } catch (e) {
         throw e instanceof PreconditionFailed ? conflict(pods, key.name) : e
       }

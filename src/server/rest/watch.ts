@@ -17,10 +17,8 @@ const BOOKMARK_MS = 60_000
 /** A watcher with more than this unread is cut off; it resumes from its last revision. */
 const MAX_BEHIND_BYTES = 16 << 20
 const MIN_TIMEOUT_S = 1800
-const PREFIX = { ADDED: Buffer.from('{"type":"ADDED","object":'), MODIFIED: Buffer.from('{"type":"MODIFIED","object":'), DELETED: Buffer.from('{"type":"DELETED","object":') }
-const END = Buffer.from('}\n')
 
-function lineOf(type: CacheEvent['type'], object: Cached): Buffer { return Buffer.concat([PREFIX[type], object.bytes, END]) }
+function lineOf(type: CacheEvent['type'], object: Cached): Buffer { return object.framed(`{"type":"${type}","object":`, '}\n') }
 
 export class Watches {
   readonly #cache: Cache
