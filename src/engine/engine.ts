@@ -25,11 +25,25 @@ export interface Mount {
   source?: string
   target: string
   readOnly?: boolean
-  propagation?: 'private' | 'rslave' | 'rshared'
+  propagation?: 'private' | 'rprivate' | 'slave' | 'rslave' | 'shared' | 'rshared'
+  /** Bind only: leave out mounts below the source; make those below read-only too (kernel ≥ 5.12). */
+  nonRecursive?: boolean
+  recursiveReadOnly?: boolean
   /** tmpfs only. */
   sizeBytes?: number
   mode?: number
+  /** tmpfs only: more mount options, e.g. `exec`, `uid=1000`; they win over the defaults (nosuid, nodev, noexec). */
+  options?: string[]
 }
+
+export interface Device {
+  hostPath: string
+  containerPath: string
+  /** Of `rwm`. A directory stands for all devices in it. */
+  permissions: string
+}
+
+export interface BlkioLimit { path: string; rate: number }
 
 export interface Resources {
   /** CPU shares (cgroup v1 scale, 2–262144; 1024 is one share of a CPU); converted to a weight on v2. */
@@ -40,6 +54,36 @@ export interface Resources {
   memorySwapBytes?: number
   pidsMax?: number
   oomScoreAdj?: number
+  memoryReservationBytes?: number
+  /** 0–100; version 1 only. */
+  memorySwappiness?: number
+  oomKillDisable?: boolean
+  cpusetCpus?: string
+  cpusetMems?: string
+  cpuRealtimePeriodUs?: number
+  cpuRealtimeRuntimeUs?: number
+  /** 10–1000. */
+  blkioWeight?: number
+  blkioWeightDevices?: { path: string; weight: number }[]
+  blkioReadBps?: BlkioLimit[]
+  blkioWriteBps?: BlkioLimit[]
+  blkioReadIops?: BlkioLimit[]
+  blkioWriteIops?: BlkioLimit[]
+  /** Devices rules in cgroup's own words, e.g. `c 1:3 rwm`, added to the default list. */
+  deviceRules?: string[]
+}
+
+/**
+ * Where output goes. `local` (default): this engine's rotated files. `none`: nowhere. `syslog` and `fluentd`: to their server,
+ * and the last part into local files too, so that `logs` works.
+ */
+export interface LogConfig {
+  driver?: 'local' | 'none' | 'syslog' | 'fluentd'
+  /** Rotation of local files: default 10 MiB × 5. */
+  maxBytes?: number
+  maxFiles?: number
+  /** Of syslog and fluentd, as Docker names them (`syslog-address`, `fluentd-address`, `tag` with its template filled in …). */
+  options?: Record<string, string>
 }
 
 /** Everything needed to make a container. Left-out process fields come from the image's configuration. */
@@ -58,14 +102,37 @@ export interface ContainerSpec {
   /** `uid`, `uid:gid`, `name` or `name:group`; names are looked up in the image's own passwd and group. */
   user?: string
   supplementalGroups?: number[]
+  /** Group names or numbers, looked up in the image's own group file. */
+  additionalGroups?: string[]
   hostname?: string
+  domainname?: string
   tty?: boolean
+  /** Rows and columns the terminal begins with. */
+  consoleSize?: { rows: number; columns: number }
   stdin?: boolean
   mounts?: Mount[]
   /** Path of a bound network namespace; `host` for the machine's. */
   network: { path: string } | 'host'
   pid?: 'private' | 'host' | { container: string }
-  ipc?: 'private' | 'host' | { container: string }
+  /** `none`: private and without /dev/shm. */
+  ipc?: 'private' | 'host' | 'none' | { container: string }
+  uts?: 'private' | 'host'
+  /** Default: private on cgroup v2, the host's on v1. */
+  cgroupNamespace?: 'private' | 'host'
+  /** Default 64 MiB. */
+  shmSizeBytes?: number
+  devices?: Device[]
+  /** e.g. `{ name: 'nofile', soft: 1024, hard: 4096 }`. */
+  ulimits?: { name: string; soft: number; hard: number }[]
+  /** Default: the runtime's usual lists; an empty array hides nothing. */
+  maskedPaths?: string[]
+  readonlyPaths?: string[]
+  /** A small init as process 1 that reaps and passes signals on; `initPath` is where the machine has it. */
+  init?: boolean
+  /** OCI annotations, given to the runtime. */
+  annotations?: Record<string, string>
+  /** Take the image's defaults (env, user, command …) as given here, not from the image: its caller has merged them. */
+  noImageDefaults?: boolean
   /** Containers with the same group share one shim (a Pod's uid). */
   group?: string
   /** Absolute cgroup path of the parent, e.g. `/gantry-a1b2/node-1/UID`; the container is `PARENT/ID`. Default: the engine's. */
@@ -75,13 +142,13 @@ export interface ContainerSpec {
   capAdd?: string[]
   capDrop?: string[]
   noNewPrivileges?: boolean
-  seccomp?: 'default' | 'unconfined'
+  /** `profile`: JSON text of Docker's seccomp format. */
+  seccomp?: 'default' | 'unconfined' | { profile: string }
   readOnlyRootfs?: boolean
   sysctls?: Record<string, string>
   /** Signal name or number; default: the image's STOPSIGNAL, else SIGTERM. */
   stopSignal?: string
-  /** Rotation: default 10 MiB × 5. */
-  log?: { maxBytes?: number; maxFiles?: number }
+  log?: LogConfig
   runtime?: 'runc' | 'crun'
 }
 
@@ -149,6 +216,34 @@ export interface ProcessStreams {
   exit: Promise<number>
   /** Ends the streams, not the process. */
   close(): void
+  /** Of an exec; undefined for attach. */
+  pid?: number
+  /** Of an exec: a signal to its process. Resolves also if it has ended. */
+  kill?(signal: string | number): Promise<void>
+}
+
+/** What a path in a container is. `mode` is st_mode with its type bits. */
+export interface PathInfo { name: string; sizeBytes: number; mode: number; mtimeMs: number; linkTarget: string }
+
+export interface CommitOptions {
+  /** Full image configuration of the new image, as the image specification has it (`config` of the configuration JSON). */
+  config: Record<string, unknown>
+  author?: string
+  comment?: string
+  /** `created_by` of its history entry. */
+  createdBy?: string
+  /** Names to give it; none makes a dangling image. */
+  tags: string[]
+}
+
+/** All that Docker's stats show, straight from the kernel; times in nanoseconds. Fields the cgroup version lacks are left out. */
+export interface DetailedStats {
+  atMs: number
+  cpu: { totalNs: bigint; userNs: bigint; systemNs: bigint; perCpuNs?: bigint[]; periods: number; throttledPeriods: number; throttledNs: bigint }
+  memory: { usageBytes: number; maxUsageBytes?: number; limitBytes?: number; failCount?: number; stats: Record<string, number> }
+  pids: { current: number; limit?: number }
+  /** Docker's names (`io_service_bytes_recursive`, …) → entries. */
+  blkio: Record<string, { major: number; minor: number; op: string; value: number }[]>
 }
 
 export interface ContainerStats {
@@ -178,8 +273,11 @@ export class EngineError extends Error {
 export interface ContainerService {
   /** Prepares the snapshot and records the container; nothing runs. `conflict` if the id is taken. */
   create(spec: ContainerSpec): Promise<void>
-  /** Starts a created or exited container (again, on the same file system). Resolves with its pid when it runs. */
-  start(id: string): Promise<number>
+  /**
+   * Starts a created or exited container (again, on the same file system). `changes` are kept as part of its spec: what only the
+   * start knows (network, mounts, env). Resolves with its pid when it runs.
+   */
+  start(id: string, changes?: Partial<Omit<ContainerSpec, 'id' | 'image'>>): Promise<number>
   /** `not-found` if unknown; sending a signal to an exited container resolves. */
   kill(id: string, signal: string | number, all?: boolean): Promise<void>
   /** Stop signal, then SIGKILL after `graceMs`. Resolves when it has exited. */
@@ -189,6 +287,7 @@ export interface ContainerService {
   inspect(id: string): ContainerInfo | undefined
   list(): ContainerInfo[]
   exec(id: string, spec: ExecSpec): Promise<ProcessStreams>
+  /** Of a running container; or of a created or exited one, whose next run's output then flows from its first byte. */
   attach(id: string): Promise<ProcessStreams>
   logs(id: string, options: LogOptions): AsyncIterable<LogLine>
   /** Directory of the container's current and rotated log files. */
@@ -199,6 +298,28 @@ export interface ContainerService {
   resume(id: string): Promise<void>
   /** Host path under which the container's root can be read while it runs, or undefined. */
   rootPath(id: string): string | undefined
+  detailedStats(id: string): Promise<DetailedStats | undefined>
+  /** Processes of a running container, as the host numbers them. */
+  pids(id: string): Promise<number[]>
+  /** The terminal of a container made with `tty`. */
+  resize(id: string, size: { rows: number; columns: number }): Promise<void>
+  /** Bytes of the writable layer, and of all layers together. */
+  sizes(id: string): Promise<{ writableBytes: number; rootBytes: number }>
+  /** What differs from the image. `kind` as Docker numbers it: 0 changed, 1 added, 2 deleted. Sorted by path. */
+  changes(id: string): Promise<{ path: string; kind: 0 | 1 | 2 }[]>
+  /** The whole root as a tar, mounts left out. */
+  export(id: string): Promise<Readable>
+  /** The container's file system as a new image on top of its own; pausing it is the caller's. Resolves with the image's id. */
+  commit(id: string, options: CommitOptions): Promise<string>
+  /**
+   * Paths are seen as the container sees them, also while it does not run: its volumes and binds included, links followed
+   * inside its root and never out of it. `not-found` names the path.
+   */
+  statPath(id: string, path: string): Promise<PathInfo>
+  /** A path as a tar whose entries begin with its base name; `PATH/.` is the contents only. */
+  readArchive(id: string, path: string): Promise<{ info: PathInfo; tar: Readable }>
+  /** Unpacks into an existing directory. `invalid` if it is none, or read-only. */
+  writeArchive(id: string, path: string, tar: Readable, options: { noOverwriteDirNonDir: boolean; keepOwner: boolean }): Promise<void>
 }
 
 export interface ImageInfo {

@@ -1,5 +1,6 @@
 /** Values inside google.protobuf.Any: JSON for the OCI types, protobuf for containerd's own. */
-import { message } from './protos.ts'
+import { packed } from './messages.ts'
+import type { MessageType } from './protobuf.ts'
 import type { Any } from './types.ts'
 
 const OCI = 'types.containerd.io/opencontainers/runtime-spec/1/'
@@ -17,11 +18,17 @@ export function parseJsonAny(any: Any): unknown {
   return JSON.parse(any.value.toString('utf8'))
 }
 
-/** `type` is a message of the proto files, e.g. `containerd.runc.v1.Options`. */
+/** `type` is one of `packed`, e.g. `containerd.runc.v1.Options`. */
 export function protoAny(type: string, value: object): Any {
-  return { type_url: type, value: message(type).serialize(value) }
+  return { type_url: type, value: typeNamed(type).encode(value) }
 }
 
 export function parseProtoAny(any: Any): object {
-  return message(any.type_url.slice(any.type_url.lastIndexOf('/') + 1)).deserialize(any.value)
+  return typeNamed(any.type_url.slice(any.type_url.lastIndexOf('/') + 1)).decode(any.value)
+}
+
+function typeNamed(name: string): MessageType {
+  const found = packed[name]
+  if (found === undefined) throw new Error(`messages.ts has no ${name}`)
+  return found
 }

@@ -1,6 +1,7 @@
 /** Blobs: reading by stream, and resumable uploads with flow control. */
-import { Code, ContainerdError, toError } from './grpc.ts'
+import type { Call } from './call.ts'
 import type { Connection } from './grpc.ts'
+import { Code, ContainerdError } from './status.ts'
 import type { CallOptions, Labels } from './types.ts'
 
 const SERVICE = 'containerd.services.content.v1.Content'
@@ -27,19 +28,19 @@ interface Answer { action: string; offset: number; total: number; digest: string
 
 /** An open upload. Writes are checked by containerd in order; each resolves when containerd has taken the bytes. */
 export class ContentWriter {
-  readonly #call: ReturnType<Connection['duplex']>
+  readonly #call: Call
   readonly #options: WriterOptions
   #waiting: { resolve(a: Answer): void; reject(e: Error): void }[] = []
   #failure: Error | undefined
   /** Bytes containerd has: where to go on after a resume. */
   offset = 0
 
-  constructor(c: Connection, w: WriterOptions, options?: CallOptions) {
+  constructor(c: Connection, w: WriterOptions, options: CallOptions) {
     this.#options = w
-    this.#call = c.duplex(SERVICE, 'Write', options)
-    this.#call.on('data', (a: Answer) => { this.#waiting.shift()?.resolve(a) })
-    this.#call.on('error', (e: Error) => { this.#fail(toError(e, 'Write')) })
-    this.#call.on('end', () => { this.#fail(new ContainerdError(Code.unavailable, 'containerd ended the upload', 'Write')) })
+    this.#call = c.duplex(SERVICE, 'Write', options, {
+      onMessage: (answer) => { this.#waiting.shift()?.resolve(answer as Answer) },
+      onEnd: (error) => { this.#fail(error ?? new ContainerdError(Code.unavailable, 'containerd ended the upload', 'Write')) },
+    })
   }
 
   #fail(e: Error): void {
@@ -53,7 +54,7 @@ export class ContentWriter {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject })
-      this.#call.write(request)
+      this.#call.send(request)
     })
   }
 
@@ -89,11 +90,10 @@ export class ContentWriter {
   /** Lets go of the upload; what was taken stays for a resume until it is collected or aborted. */
   close(): void {
     this.#failure ??= new Error('the upload is closed')
-    this.#call.end()
     this.#call.cancel()
   }
 }
 
-export function openWriter(c: Connection, w: WriterOptions, options?: CallOptions): Promise<ContentWriter> {
+export function openWriter(c: Connection, w: WriterOptions, options: CallOptions = {}): Promise<ContentWriter> {
   return new ContentWriter(c, w, options).open()
 }

@@ -1,142 +1,96 @@
-/** gRPC calls as promises: one HTTP/2 connection over a unix socket, containerd's metadata, plain status errors. */
-import { Client, Metadata, credentials, status } from '@grpc/grpc-js'
-import type { CallOptions as GrpcOptions, ClientDuplexStream, ClientReadableStream, ServiceError } from '@grpc/grpc-js'
-import { method } from './protos.ts'
+/** gRPC calls as promises and streams, with containerd's metadata. */
+import { Call } from './call.ts'
+import type { CallHandlers, Method } from './call.ts'
+import { services } from './messages.ts'
+import { SessionKeeper } from './session.ts'
+import { Code, ContainerdError } from './status.ts'
 import type { CallOptions } from './types.ts'
 
-export const Code = {
-  canceled: status.CANCELLED, unknown: status.UNKNOWN, invalidArgument: status.INVALID_ARGUMENT,
-  deadlineExceeded: status.DEADLINE_EXCEEDED, notFound: status.NOT_FOUND, alreadyExists: status.ALREADY_EXISTS,
-  failedPrecondition: status.FAILED_PRECONDITION, outOfRange: status.OUT_OF_RANGE, unimplemented: status.UNIMPLEMENTED,
-  unavailable: status.UNAVAILABLE,
-} as const
+/** Messages that a slow reader of a stream may have waiting before containerd is made to wait. */
+const MAX_QUEUED = 16
 
-/** containerd refused or could not be reached. `code` is a gRPC status (see Code); the message is containerd's own text. */
-export class ContainerdError extends Error {
-  readonly code: number
-  readonly call: string
-  constructor(code: number, text: string, call: string) {
-    super(text)
-    this.name = 'ContainerdError'
-    this.code = code
-    this.call = call
-  }
+function method(service: string, name: string): Method {
+  const types = services[service]?.[name]
+  if (types === undefined) throw new Error(`messages.ts has no ${service}/${name}`)
+  return { path: `/${service}/${name}`, name, request: types[0], response: types[1] }
 }
-
-export function hasCode(e: unknown, ...codes: number[]): boolean {
-  return e instanceof ContainerdError && codes.includes(e.code)
-}
-
-/** Resolves with undefined where the object is not there. */
-export async function orAbsent<T>(p: Promise<T>): Promise<T | undefined> {
-  try {
-    return await p
-  } catch (e) {
-    if (hasCode(e, Code.notFound)) return undefined
-    throw e
-  }
-}
-
-const MAX_MESSAGE_BYTES = 64 << 20
 
 export class Connection {
-  readonly #client: Client
+  readonly #sessions: SessionKeeper
   readonly #namespace: string
-  readonly #plain: Metadata
 
   constructor(socket: string, namespace: string) {
+    this.#sessions = new SessionKeeper(socket)
     this.#namespace = namespace
-    this.#client = new Client(`unix:${socket}`, credentials.createInsecure(), {
-      'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-      'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
-      'grpc.default_authority': 'localhost',
-      // A local daemon that restarts is back within a second: do not back off for longer.
-      'grpc.initial_reconnect_backoff_ms': 50,
-      'grpc.min_reconnect_backoff_ms': 50,
-      'grpc.max_reconnect_backoff_ms': 1000,
-    })
-    this.#plain = this.#metadata(undefined)
   }
 
-  #metadata(lease: string | undefined): Metadata {
-    const m = new Metadata({ waitForReady: false })
-    m.set('containerd-namespace', this.#namespace)
-    if (lease !== undefined) m.set('containerd-lease', lease)
-    return m
-  }
-
-  #prepare(options: CallOptions | undefined): { metadata: Metadata; grpc: GrpcOptions } {
-    return {
-      metadata: options?.lease === undefined ? this.#plain : this.#metadata(options.lease),
-      grpc: options?.timeoutMs === undefined ? {} : { deadline: Date.now() + options.timeoutMs },
-    }
+  #call(m: Method, options: CallOptions, handlers: CallHandlers): Call {
+    const metadata: Record<string, string> = { 'containerd-namespace': this.#namespace }
+    if (options.lease !== undefined) metadata['containerd-lease'] = options.lease
+    return new Call(this.#sessions, m, metadata, options, handlers)
   }
 
   /** A typed function for one unary method. */
   unary<Req extends object, Res>(service: string, name: string): (request: Req, options?: CallOptions) => Promise<Res> {
     const m = method(service, name)
-    return (request, options) => new Promise<Res>((resolve, reject) => {
-      const { metadata, grpc } = this.#prepare(options)
-      const signal = options?.signal
-      if (signal?.aborted) { reject(signal.reason as Error); return }
-      const call = this.#client.makeUnaryRequest(
-        m.path, m.requestSerialize, m.responseDeserialize, request, metadata, grpc,
-        (e: ServiceError | null, value?: object) => {
-          signal?.removeEventListener('abort', cancel)
-          if (e === null) resolve(value as Res)
-          else reject(toError(e, name))
-        })
-      const cancel = (): void => { call.cancel() }
-      signal?.addEventListener('abort', cancel, { once: true })
+    return (request, options = {}) => new Promise<Res>((resolve, reject) => {
+      options.signal?.throwIfAborted()
+      let answer: object | undefined
+      const call = this.#call(m, options, {
+        onMessage: (message) => { answer = message },
+        onEnd: (error) => {
+          if (error !== undefined) reject(error)
+          else if (answer === undefined) reject(new ContainerdError(Code.internal, 'containerd answered with nothing', name))
+          else resolve(answer as Res)
+        },
+      })
+      call.send(request)
+      call.finish()
     })
   }
 
   /** A server stream; ends or throws ContainerdError. Leaving the loop cancels the call. */
-  async *serverStream<Res>(service: string, name: string, request: object, options?: CallOptions): AsyncGenerator<Res> {
-    const call = this.openStream(service, name, request, options)
+  async *serverStream<Res>(service: string, name: string, request: object, options: CallOptions = {}): AsyncGenerator<Res> {
+    options.signal?.throwIfAborted()
+    const queue: Res[] = []
+    let end: { error: Error | undefined } | undefined
+    let wake = (): void => undefined
+    const call = this.#call(method(service, name), options, {
+      onMessage: (message) => {
+        if (queue.push(message as Res) >= MAX_QUEUED) call.pause()
+        wake()
+      },
+      onEnd: (error) => { end = { error }; wake() },
+    })
     try {
-      for await (const item of call) yield item as Res
-    } catch (e) {
-      throw toError(e, name)
+      call.send(request)
+      call.finish()
+      while (true) {
+        const next = queue.shift()
+        if (next !== undefined) {
+          if (queue.length === 0) call.resume()
+          yield next
+        } else if (end !== undefined) {
+          if (end.error !== undefined) throw end.error
+          return
+        } else {
+          await new Promise<void>((resolve) => { wake = resolve })
+        }
+      }
     } finally {
       call.cancel()
     }
   }
 
-  openStream(service: string, name: string, request: object, options?: CallOptions): ClientReadableStream<object> {
-    const m = method(service, name)
-    const { metadata, grpc } = this.#prepare(options)
-    const call = this.#client.makeServerStreamRequest(m.path, m.requestSerialize, m.responseDeserialize, request, metadata, grpc)
-    if (options?.signal !== undefined) {
-      const signal = options.signal
-      const cancel = (): void => { call.cancel() }
-      if (signal.aborted) cancel()
-      else {
-        signal.addEventListener('abort', cancel, { once: true })
-        call.once('close', () => { signal.removeEventListener('abort', cancel) })
-      }
-    }
-    return call
-  }
-
-  duplex(service: string, name: string, options?: CallOptions): ClientDuplexStream<object, object> {
-    const m = method(service, name)
-    const { metadata, grpc } = this.#prepare(options)
-    return this.#client.makeBidiStreamRequest(m.path, m.requestSerialize, m.responseDeserialize, metadata, grpc)
+  /** A stream both ways. */
+  duplex(service: string, name: string, options: CallOptions, handlers: CallHandlers): Call {
+    options.signal?.throwIfAborted()
+    return this.#call(method(service, name), options, handlers)
   }
 
   /** Resolves when containerd answers; rejects after `timeoutMs`. */
-  ready(timeoutMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#client.waitForReady(Date.now() + timeoutMs, (e) => { if (e === undefined) resolve(); else reject(e) })
-    })
-  }
+  ready(timeoutMs: number): Promise<void> { return this.#sessions.ready(timeoutMs) }
 
-  close(): void { this.#client.close() }
-}
-
-export function toError(e: unknown, call: string): Error {
-  const s = e as Partial<ServiceError>
-  if (typeof s.code !== 'number') return e instanceof Error ? e : new Error(String(e))
-  return new ContainerdError(s.code, s.details ?? s.message ?? 'unknown error', call)
+  /** Calls under way reject with `unavailable`. */
+  close(): void { this.#sessions.close() }
 }

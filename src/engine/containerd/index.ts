@@ -1,7 +1,7 @@
 /** The containerd client. */
 export { connectContainerd } from './client.ts'
 export type { ConnectOptions, ContainerdClient } from './client.ts'
-export { Code, ContainerdError, hasCode, orAbsent } from './grpc.ts'
+export { Code, ContainerdError, hasCode, orAbsent } from './status.ts'
 export { jsonAny, ociAny, parseJsonAny, parseProtoAny, protoAny } from './any.ts'
 export { renderContainerdConfig } from './config.ts'
 export type { ContainerdConfig } from './config.ts'

@@ -1,7 +1,7 @@
 /** Messages of containerd's API as the client shows them: camelCase, int64 as number, enums as their names. */
 
 export interface Timestamp { seconds: number; nanos: number }
-/** `type_url` (so named by the gRPC library) is bare: containerd 1.6 compares it exactly, without `type.googleapis.com/`. */
+/** `type_url` (protobuf's own spelling) is bare: containerd 1.6 compares it exactly, without `type.googleapis.com/`. */
 export interface Any { type_url: string; value: Buffer }
 export interface FieldMask { paths: string[] }
 export type Labels = Record<string, string>
