@@ -26,6 +26,7 @@ const taskProcess = message({
   status: [4, enumeration('UNKNOWN', 'CREATED', 'RUNNING', 'STOPPED', 'PAUSED', 'PAUSING')],
   stdin: [5, string], stdout: [6, string], stderr: [7, string], terminal: [8, bool], exitStatus: [9, uint32], exitedAt: [10, timestamp],
 })
+const taskRef = message({ containerId: [1, string] })
 const processRef = message({ containerId: [1, string], execId: [2, string] })
 const deleted = message({ id: [1, string], pid: [2, uint32], exitStatus: [3, uint32], exitedAt: [4, timestamp] })
 
@@ -81,7 +82,7 @@ export const services: Readonly<Record<string, Readonly<Record<string, readonly 
       message({ pid: [2, uint32] }),
     ],
     Start: [processRef, message({ pid: [1, uint32] })],
-    Delete: [processRef, deleted],
+    Delete: [taskRef, deleted],
     DeleteProcess: [processRef, deleted],
     Get: [processRef, message({ process: [1, taskProcess] })],
     List: [empty, message({ tasks: [1, list(taskProcess)] })],
@@ -94,9 +95,9 @@ export const services: Readonly<Record<string, Readonly<Record<string, readonly 
     ],
     ResizePty: [message({ containerId: [1, string], execId: [2, string], width: [3, uint32], height: [4, uint32] }), empty],
     CloseIO: [message({ containerId: [1, string], execId: [2, string], stdin: [3, bool] }), empty],
-    Pause: [processRef, empty],
-    Resume: [processRef, empty],
-    ListPids: [processRef, message({ processes: [1, list(message({ pid: [1, uint32], info: [2, any] }))] })],
+    Pause: [taskRef, empty],
+    Resume: [taskRef, empty],
+    ListPids: [taskRef, message({ processes: [1, list(message({ pid: [1, uint32], info: [2, any] }))] })],
     Update: [message({ containerId: [1, string], resources: [2, any] }), empty],
     Wait: [processRef, message({ exitStatus: [1, uint32], exitedAt: [2, timestamp] })],
   },
@@ -167,8 +168,6 @@ export const services: Readonly<Record<string, Readonly<Record<string, readonly 
   },
 }
 
-const task = message({ containerId: [1, string] })
-
 /** What travels inside an Any, by its full name. */
 export const packed: Readonly<Record<string, MessageType>> = {
   'containerd.runc.v1.Options': message({
@@ -177,7 +176,7 @@ export const packed: Readonly<Record<string, MessageType>> = {
   }),
   'containerd.events.TaskStart': message({ containerId: [1, string], pid: [2, uint32] }),
   'containerd.events.TaskExit': message({ containerId: [1, string], id: [2, string], pid: [3, uint32], exitStatus: [4, uint32], exitedAt: [5, timestamp] }),
-  'containerd.events.TaskOOM': task,
-  'containerd.events.TaskPaused': task,
-  'containerd.events.TaskResumed': task,
+  'containerd.events.TaskOOM': taskRef,
+  'containerd.events.TaskPaused': taskRef,
+  'containerd.events.TaskResumed': taskRef,
 }

@@ -83,12 +83,12 @@ class Writer {
     write()
     const length = this.at - start
     if (length < 0x80) { this.buffer[start - 1] = length; return }
-    // The length takes more than the byte left for it: move what was written.
+    // The length takes more than the byte left for it: move what was written out of the way.
+    const more = Math.ceil((32 - Math.clz32(length)) / 7) - 1
+    this.#reserve(more)
+    this.buffer.copyWithin(start + more, start, this.at)
     this.at = start - 1
     this.varint(length)
-    const moved = this.at - start
-    this.#reserve(length)
-    this.buffer.copyWithin(this.at, this.at - moved, this.at - moved + length)
     this.at += length
   }
 }

@@ -17,6 +17,8 @@ const RETRY_MS = { first: 5, max: 200 }
 export class SessionKeeper {
   readonly #socket: string
   #session: ClientHttp2Session | undefined
+  /** The newest, open or not yet. */
+  #newest: ClientHttp2Session | undefined
   #connecting: Promise<ClientHttp2Session> | undefined
   #closed = false
 
@@ -36,11 +38,11 @@ export class SessionKeeper {
         createConnection: () => connectSocket(path), maxSessionMemory: SESSION_MEMORY_MB,
         settings: { enablePush: false, initialWindowSize: STREAM_WINDOW_BYTES },
       })
+      this.#newest = session
       const timer = setTimeout(() => { session.destroy(new Error(`containerd accepts on ${path} but does not answer`)) }, CONNECT_MS)
       // A server's first frame: before that, a socket may only be queued by the kernel for a daemon that is starting or hangs.
       session.once('remoteSettings', () => {
         clearTimeout(timer)
-        if (this.#closed) { session.destroy(); reject(new Error('the client is closed')); return }
         session.setLocalWindowSize(SESSION_WINDOW_BYTES)
         this.#session = session
         resolve(session)
@@ -77,6 +79,6 @@ export class SessionKeeper {
   /** Ends the connection and the calls on it. */
   close(): void {
     this.#closed = true
-    this.#session?.destroy()
+    this.#newest?.destroy()
   }
 }
