@@ -309,6 +309,11 @@ export interface ContainerService {
   changes(id: string): Promise<{ path: string; kind: 0 | 1 | 2 }[]>
   /** The whole root as a tar, mounts left out. */
   export(id: string): Promise<Readable>
+  /**
+   * Runs `work` with the host path of a folder of the container's file system: links followed inside its root, mounts not seen, whether it
+   * runs or not. undefined if there is no such folder. The path is good until `work` settles.
+   */
+  withFolder<T>(id: string, path: string, work: (hostPath: string | undefined) => Promise<T>): Promise<T>
   /** The container's file system as a new image on top of its own; pausing it is the caller's. Resolves with the image's id. */
   commit(id: string, options: CommitOptions): Promise<string>
   /**

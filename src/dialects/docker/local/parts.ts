@@ -3,7 +3,7 @@ import type { Logger } from '../../../core/log.ts'
 import type { Engine } from '../../../engine/engine.ts'
 import type { Cnm } from '../../../network/cnm/cnm.ts'
 import type { NamedVolumes } from '../../../volumes/named/named.ts'
-import type { EventMessage, StringMap } from '../model.ts'
+import type { ContainerConfig, EndpointSettings, EventMessage, StringMap } from '../model.ts'
 
 export interface EventSink {
   /** Stamps and sends an event; for containers and images the old fields are filled in from the actor. */
@@ -29,4 +29,26 @@ export interface ContainerIndex {
   byImage(imageId: string): { id: string; name: string; running: boolean }[]
   /** Name without slash, or undefined. */
   nameOf(id: string): string | undefined
+}
+
+/** What a container takes from its image. Made in `index.ts` from the images' part, kept by image id. */
+export interface ImageFacts {
+  /** `sha256:…` */
+  id: string
+  parent: string
+  config: ContainerConfig
+  os: string
+}
+
+/**
+ * Endpoints belong to containers, also while these do not run: the networks' part asks here for `connect` and `disconnect`. Events of
+ * networks are the networks' part's, from the Cnm's own; those of volumes likewise the volumes' part's.
+ */
+export interface ContainerEndpoints {
+  /** `network` is its full id. Checks the container's state and mode; joins at once if it runs, else at its next start. */
+  connect(containerRef: string, network: string, endpoint: EndpointSettings): Promise<void>
+  /** `not-found` if the container is not on the network; with `force` also where the container is unknown. */
+  disconnect(containerRef: string, network: string, force: boolean): Promise<void>
+  /** Containers with an endpoint on the network, running or not. */
+  onNetwork(network: string): { id: string; name: string; running: boolean }[]
 }
