@@ -4,6 +4,7 @@
  */
 import type { Client } from './client.ts'
 import { isReason } from './errors.ts'
+import { flat } from './flat.ts'
 import { events } from './kinds.ts'
 import { formatTime } from './time.ts'
 import type { ApiObject, Event, ObjectReference } from './types/index.ts'
@@ -130,9 +131,9 @@ export class EventRecorder {
     const serial = (this.#serial++ & 0xffffff).toString(16).padStart(6, '0')
     return {
       apiVersion: 'v1', kind: 'Event',
-      metadata: { name: `${(about.name ?? '').slice(0, 220)}.${nowMs.toString(16)}${serial}`, namespace: about.namespace ?? 'default' },
+      metadata: { name: flat(`${(about.name ?? '').slice(0, 220)}.${nowMs.toString(16)}${serial}`), namespace: about.namespace ?? 'default' },
       involvedObject: about,
-      reason, message: message.slice(0, MAX_MESSAGE), type, count: 1, firstTimestamp: now, lastTimestamp: now,
+      reason, message: flat(message.slice(0, MAX_MESSAGE)), type, count: 1, firstTimestamp: now, lastTimestamp: now,
       source: { component: this.#component, ...(this.#host !== undefined && { host: this.#host }) },
       reportingComponent: this.#component, reportingInstance: this.#host ?? '',
     }

@@ -2,6 +2,7 @@
  * The grammars of names, labels and annotations (RFC 1123 and 1035 as Kubernetes reads them). Each check returns what is
  * wrong as a sentence, or undefined.
  */
+import { flat } from './flat.ts'
 
 const LABEL_1123 = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/
 const SUBDOMAIN_1123 = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
@@ -98,5 +99,5 @@ const SUFFIX_ALPHABET = 'bcdfghjklmnpqrstvwxz2456789'
 export function generateName(base: string, random: (n: number) => number): string {
   let name = base.length > 58 ? base.slice(0, 58) : base
   for (let i = 0; i < 5; i++) name += SUFFIX_ALPHABET[random(SUFFIX_ALPHABET.length)]
-  return name
+  return flat(name)
 }

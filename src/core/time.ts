@@ -1,4 +1,5 @@
 /** Kubernetes' time formats: RFC 3339 in UTC, whole seconds, or six fractional digits. */
+import { flat } from './flat.ts'
 
 const RFC3339 = /^(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})$/
 
@@ -9,7 +10,7 @@ const newest = { second: NaN, text: '' }
 export function formatTime(ms: number): string {
   const second = Math.floor(ms / 1000)
   if (second !== newest.second) {
-    newest.text = `${new Date(ms).toISOString().slice(0, 19)}Z`
+    newest.text = flat(`${new Date(ms).toISOString().slice(0, 19)}Z`)
     newest.second = second
   }
   return newest.text

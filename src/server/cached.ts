@@ -2,10 +2,14 @@
 import type { ApiObject } from '../core/types/index.ts'
 import type { Codec } from './codec.ts'
 
-function freeze(value: unknown): void {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return
+/** managedFields are left out: half the parts of a Pod, and only core/patch reads them, which copies what it changes. */
+function freeze(value: object): void {
+  if (Object.isFrozen(value)) return
   Object.freeze(value)
-  for (const key in value) freeze((value as Record<string, unknown>)[key])
+  for (const key in value) {
+    const part = (value as Record<string, unknown>)[key]
+    if (typeof part === 'object' && part !== null && key !== 'managedFields') freeze(part)
+  }
 }
 
 const encodings = { count: 0 }

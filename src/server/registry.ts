@@ -6,6 +6,7 @@ import { randomInt, randomUUID } from 'node:crypto'
 import type { DeleteOptions, Key, PatchType } from '../core/client.ts'
 import { equal } from '../core/clone.ts'
 import { ApiError, alreadyExists, badRequest, conflict, notFound } from '../core/errors.ts'
+import { flat } from '../core/flat.ts'
 import { machines, namespaces, nodes, pods, services } from '../core/kinds.ts'
 import type { Kind, KindTable } from '../core/kinds.ts'
 import { serverSideApply } from '../core/patch/apply.ts'
@@ -64,6 +65,7 @@ export interface Deleted {
 const noCaller: WriteContext = {}
 const kindId = (kind: Kind): string => `${kind.apiVersion}/${kind.kind}`
 const isKind = (kind: Kind, other: Kind): boolean => kind.plural === other.plural && kind.group === other.group
+const uuid = (): string => flat(randomUUID())
 const localKey = (kind: Kind, key: Key): string => kind.namespaced ? `${key.namespace}/${key.name}` : key.name
 
 export class Registry {
@@ -95,7 +97,7 @@ export class Registry {
     const cache = this.cache.of(kind)
     const generated = !object.metadata?.name && object.metadata?.generateName !== undefined
     for (let tries = 1; ; tries++) {
-      prepareCreate(kind, object, { now: new Date(), uuid: randomUUID, random: randomInt })
+      prepareCreate(kind, object, { now: new Date(), uuid, random: randomInt })
       const { namespace, name } = object.metadata
       if (kind.namespaced) admitNamespace(this.cache, kind, object)
       const existing = cache.get(localKey(kind, object.metadata))
@@ -247,7 +249,7 @@ export class Registry {
       // Only this sub-resource releases a namespace, and it changes nothing else.
       return { ...old, metadata: { ...old.metadata }, spec: { finalizers: (object as Namespace).spec?.finalizers ?? [] } } as Namespace
     }
-    const next = prepareUpdate(kind, object, old, { now: new Date(), uuid: randomUUID, random: randomInt })
+    const next = prepareUpdate(kind, object, old, { now: new Date(), uuid, random: randomInt })
     if (isKind(kind, namespaces)) {
       const namespace = next as Namespace
       namespace.spec = { ...namespace.spec, finalizers: (old as Namespace).spec?.finalizers ?? [] }

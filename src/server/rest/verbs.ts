@@ -2,6 +2,7 @@
 import { ApiError, badRequest, notFound } from '../../core/errors.ts'
 import type { DeleteOptions, PatchType } from '../../core/client.ts'
 import { clone } from '../../core/clone.ts'
+import { flat } from '../../core/flat.ts'
 import type { Kind } from '../../core/kinds.ts'
 import { applyPatch } from '../../core/patch/patch.ts'
 import { parseBody, validateShape } from '../../core/schema/decode.ts'
@@ -118,13 +119,13 @@ export class Verbs {
       if (metadata.namespace && metadata.namespace !== info.namespace) {
         throw badRequest(`the namespace of the provided object does not match the namespace sent on the request (${metadata.namespace} != ${info.namespace})`)
       }
-      metadata.namespace = info.namespace
+      metadata.namespace ||= flat(info.namespace)
     } else if (metadata.namespace) throw badRequest('namespace is not allowed on this type')
     if (info.name !== '') {
       if (metadata.name && metadata.name !== info.name) {
         throw badRequest(`the name of the object (${metadata.name}) does not match the name on the URL (${info.name})`)
       }
-      metadata.name = info.name
+      metadata.name ||= flat(info.name)
     }
     return object
   }
@@ -258,7 +259,7 @@ function writeContext(context: Context): WriteContext {
   const agent = String(req.headers['user-agent'] ?? '')
   const manager = asked || agent.slice(0, (agent.indexOf('/') + agent.length + 1) % (agent.length + 1)).slice(0, MANAGER_MAX) || 'unknown'
   return {
-    user, manager, validation: validation as FieldValidation, warnings: [],
+    user, manager: flat(manager), validation: validation as FieldValidation, warnings: [],
     ...(info.subresource !== '' && { subresource: info.subresource }), ...(isDryRun(context) && { dryRun: true }),
   }
 }
