@@ -110,6 +110,8 @@ export interface ContainerSpec {
   /** Rows and columns the terminal begins with. */
   consoleSize?: { rows: number; columns: number }
   stdin?: boolean
+  /** The end of an attached client's input is the process's end of file (default). Without it stdin stays open for the next client. */
+  stdinOnce?: boolean
   mounts?: Mount[]
   /** Path of a bound network namespace; `host` for the machine's. */
   network: { path: string } | 'host'
@@ -199,7 +201,10 @@ export interface LogLine {
 export interface ExecSpec {
   command: string[]
   tty?: boolean
+  /** Rows and columns the terminal begins with. */
+  consoleSize?: { rows: number; columns: number }
   stdin?: boolean
+  /** Added over the container's. */
   env?: string[]
   workingDir?: string
   user?: string

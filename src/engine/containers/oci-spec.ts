@@ -139,9 +139,9 @@ function addEnv(env: string[], entry: string): void {
   if (!env.some((e) => e.startsWith(name))) env.push(entry)
 }
 
-function shared(type: 'pid' | 'ipc', wish: ContainerSpec['pid'], f: SpecFacts): { type: string; path?: string }[] {
+function shared(type: 'pid' | 'ipc', wish: ContainerSpec['ipc'], f: SpecFacts): { type: string; path?: string }[] {
   if (wish === 'host') return []
-  if (wish === undefined || wish === 'private') return [{ type }]
+  if (wish === undefined || wish === 'private' || wish === 'none') return [{ type }]
   return [{ type, path: `/proc/${f.pidOf(wish.container)}/ns/${type}` }]
 }
 

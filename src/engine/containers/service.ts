@@ -5,11 +5,12 @@
 import { mkdirSync, readdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { Code, hasCode, ociAny, orAbsent, parseProtoAny, protoAny, timestampMs } from '../containerd/index.ts'
 import type { ContainerdClient, Envelope, EventWatch, Exited, Mount, TaskProcess } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type {
-  ContainerInfo, ContainerService, ContainerSpec, ContainerStats, ExecSpec, LogLine, LogOptions, ProcessStreams,
+  ContainerInfo, ContainerService, ContainerSpec, ContainerStats, DetailedStats, ExecSpec, LogLine, LogOptions, PathInfo, ProcessStreams,
   Resources,
 } from '../engine.ts'
 import { boundingSet } from './capabilities.ts'
@@ -46,6 +47,8 @@ const MAX_USER_FILE_BYTES = 1 << 20
 
 /** What the image room tells about an image that is present. */
 export interface ResolvedImage { id: string; chainId: string; config: ImageDefaults }
+
+type StartChanges = NonNullable<Parameters<ContainerService['start']>[1]>
 
 export interface ContainersOptions {
   client: ContainerdClient
@@ -158,12 +161,13 @@ export class Containers implements ContainerService {
     })
   }
 
-  async start(id: string): Promise<number> {
+  async start(id: string, changes: StartChanges = {}): Promise<number> {
     const entry = this.#entry(id)
     return this.#locked(entry, async () => {
       this.#present(entry)
       const r = entry.record
       if ((r.state === 'running' || r.state === 'paused') && r.pid !== undefined) return r.pid
+      r.spec = { ...r.spec, ...changes }
       await entry.cleanup
       entry.starting = true
       entry.earlyExit = undefined
@@ -431,6 +435,31 @@ export class Containers implements ContainerService {
       await this.#records.save(r)
     })
   }
+
+  async pids(id: string): Promise<number[]> {
+    this.#runningEntry(id)
+    return this.#client.tasks.pids(id)
+  }
+
+  async resize(id: string, size: { rows: number; columns: number }): Promise<void> {
+    this.#runningEntry(id)
+    await this.#client.tasks.resize(id, '', size.columns, size.rows)
+  }
+
+  async detailedStats(id: string): Promise<DetailedStats | undefined> { this.#entry(id); return Promise.resolve(undefined) }
+  async sizes(id: string): Promise<{ writableBytes: number; rootBytes: number }> {
+    this.#entry(id)
+    const { size } = await this.#client.snapshots.usage(this.#o.snapshotter, id)
+    return { writableBytes: size, rootBytes: size }
+  }
+
+  changes(): Promise<{ path: string; kind: 0 | 1 | 2 }[]> { return Promise.reject(new EngineError('failed', 'not there yet')) }
+  export(): Promise<Readable> { return Promise.reject(new EngineError('failed', 'not there yet')) }
+  withFolder(): Promise<never> { return Promise.reject(new EngineError('failed', 'not there yet')) }
+  commit(): Promise<string> { return Promise.reject(new EngineError('failed', 'not there yet')) }
+  statPath(): Promise<PathInfo> { return Promise.reject(new EngineError('failed', 'not there yet')) }
+  readArchive(): Promise<{ info: PathInfo; tar: Readable }> { return Promise.reject(new EngineError('failed', 'not there yet')) }
+  writeArchive(): Promise<void> { return Promise.reject(new EngineError('failed', 'not there yet')) }
 
   async pause(id: string): Promise<void> { await this.#freeze(id, 'running', 'paused') }
   async resume(id: string): Promise<void> { await this.#freeze(id, 'paused', 'running') }
