@@ -8,8 +8,8 @@ import type { ApiObject } from './types/index.ts'
 
 interface Index<T> {
   values: (object: T) => string[]
-  /** Value → keys → objects: the inner map keeps iteration in order of arrival and removal cheap. */
-  entries: Map<string, Map<string, T>>
+  /** Value → keys, in order of arrival. Keys and not objects: a change that moves no object between values costs nothing here. */
+  entries: Map<string, Set<string>>
 }
 
 export class InformerCache<T extends ApiObject> {
@@ -28,7 +28,12 @@ export class InformerCache<T extends ApiObject> {
   byIndex(index: string, value: string): Iterable<T> {
     const found = this.#indexes.get(index)
     if (!found) throw new Error(`informer has no index ${index}`)
-    return found.entries.get(value)?.values() ?? []
+    const keys = found.entries.get(value)
+    return keys === undefined ? [] : this.#objectsOf(keys)
+  }
+
+  *#objectsOf(keys: Iterable<string>): Iterable<T> {
+    for (const key of keys) yield this.#objects.get(key)!
   }
 
   /** Existing objects are replayed as ADDED before it returns. Returns a function that removes the handler. */
@@ -41,10 +46,9 @@ export class InformerCache<T extends ApiObject> {
 
   /**
    * One change of a watch. The cache decides between ADDED and MODIFIED by what it holds, so a replayed event is harmless;
-   * a MODIFIED with the revision it holds already and a DELETED of an unknown object are dropped.
+   * a MODIFIED with the revision it holds already and a DELETED of an unknown object are dropped. `key`: the object's, if known.
    */
-  apply(type: WatchEventType, object: T): void {
-    const key = keyOf(object)
+  apply(type: WatchEventType, object: T, key = keyOf(object)): void {
     const old = this.#objects.get(key)
     if (type === 'DELETED') {
       if (!old) return
@@ -78,7 +82,7 @@ export class InformerCache<T extends ApiObject> {
 
   #index(key: string, object: T): void {
     for (const index of this.#indexes.values()) {
-      for (const value of index.values(object)) put(index, value, key, object)
+      for (const value of index.values(object)) put(index, value, key)
     }
   }
 
@@ -93,15 +97,15 @@ export class InformerCache<T extends ApiObject> {
       const before = index.values(old)
       const after = index.values(object)
       for (const value of before) if (!after.includes(value)) take(index, value, key)
-      for (const value of after) put(index, value, key, object)
+      for (const value of after) if (!before.includes(value)) put(index, value, key)
     }
   }
 }
 
-function put<T>(index: Index<T>, value: string, key: string, object: T): void {
+function put<T>(index: Index<T>, value: string, key: string): void {
   let entry = index.entries.get(value)
-  if (!entry) index.entries.set(value, entry = new Map())
-  entry.set(key, object)
+  if (!entry) index.entries.set(value, entry = new Set())
+  entry.add(key)
 }
 
 function take<T>(index: Index<T>, value: string, key: string): void {

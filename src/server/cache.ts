@@ -19,6 +19,8 @@ const FUTURE_WAIT_MS = 3000
 /** One change as watches see it. */
 export interface CacheEvent {
   type: 'ADDED' | 'MODIFIED' | 'DELETED'
+  /** `namespace/name`, or `name` for cluster-scoped kinds. */
+  key: string
   revision: number
   /** For DELETED the last state, with the deletion's revision. */
   current: Cached
@@ -93,8 +95,8 @@ export class KindCache {
   get watchers(): number { return this.#listeners.size }
 
   /** Of the first load only: no event, no history. */
-  seed(cached: Cached): void {
-    this.#set(cached)
+  seed(key: string, cached: Cached): void {
+    this.#set(key, cached)
     this.#sorted = undefined
     this.#sortedByNamespace.clear()
   }
@@ -105,15 +107,15 @@ export class KindCache {
     let event: CacheEvent
     if (cached === undefined) {
       if (previous === undefined) return undefined
-      event = { type: 'DELETED', revision, current: previous.at(revision), previous, atMs }
+      event = { type: 'DELETED', key, revision, current: previous.at(revision), previous, atMs }
       this.#objects.delete(key)
       const { namespace = '', name } = previous.object.metadata
       const inNamespace = this.#namespaces.get(namespace)
       inNamespace?.delete(name)
       if (inNamespace?.size === 0) this.#namespaces.delete(namespace)
     } else {
-      event = { type: previous === undefined ? 'ADDED' : 'MODIFIED', revision, current: cached, previous, atMs }
-      this.#set(cached)
+      event = { type: previous === undefined ? 'ADDED' : 'MODIFIED', key, revision, current: cached, previous, atMs }
+      this.#set(key, cached)
     }
     this.version = revision
     this.#sorted = undefined
@@ -127,13 +129,10 @@ export class KindCache {
     for (const listener of this.#listeners) listener(events)
   }
 
-  #set(cached: Cached): void {
+  #set(key: string, cached: Cached): void {
     const { namespace, name } = cached.object.metadata
-    if (namespace === undefined) {
-      this.#objects.set(name, cached)
-      return
-    }
-    this.#objects.set(`${namespace}/${name}`, cached)
+    this.#objects.set(key, cached)
+    if (namespace === undefined) return
     let inNamespace = this.#namespaces.get(namespace)
     if (inNamespace === undefined) this.#namespaces.set(namespace, inNamespace = new Map())
     inNamespace.set(name, cached)
@@ -196,7 +195,7 @@ export class Cache {
     for await (const { key, revision: r, value } of entries) {
       const kind = this.#kinds.get(kindPrefixOf(key))
       // Objects of a kind no dialect serves any more stay in the store, unseen.
-      if (kind !== undefined) kind.seed(this.#decode(kind, key, value, r))
+      if (kind !== undefined) kind.seed(objectKey(kind.kind, key), this.#decode(kind, key, value, r))
     }
     this.#subscribe()
     // History in the store is only needed by servers that fall behind.

@@ -81,10 +81,10 @@ export class LocalClient implements Client {
       for (const e of events) {
         const object = e.current.object as T
         if (e.type === 'DELETED') {
-          informer.apply('DELETED', object)
+          informer.apply('DELETED', object, e.key)
         } else if (chosen(object)) {
-          informer.apply(e.type, object)
-        } else informer.apply('DELETED', object)
+          informer.apply(e.type, object, e.key)
+        } else informer.apply('DELETED', object, e.key)
       }
     })
     informer.onStop(stop)
