@@ -1,0 +1,43 @@
+/** The transcripts of `test/support/docker-transcripts.ts` on Gantry's engine and on Debian's dockerd: same codes, same words. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { Dockerd, dockerCommands, GantryEngine } from '../support/docker.ts'
+import { subjects } from '../support/docker-transcripts.ts'
+import { busyboxArchive, Transcript } from '../support/transcript.ts'
+
+let gantry: GantryEngine, dockerd: Dockerd
+const dir = mkdtempSync(join(tmpdir(), 'gantry-transcripts-'))
+
+before(async () => {
+  [dockerd, gantry] = await Promise.all([Dockerd.start(), GantryEngine.start()])
+  const archive = await busyboxArchive(dir, dockerd)
+  await gantry.ok('load', '-q', '-i', archive)
+}, { timeout: 120_000 })
+
+after(async () => {
+  await Promise.all([gantry?.stop(), dockerd?.stop()])
+  rmSync(dir, { recursive: true, force: true })
+}, { timeout: 120_000 })
+
+for (const docker of dockerCommands) {
+  describe(`${docker}`, () => {
+    for (const [name, subject] of Object.entries(subjects)) {
+      test(name, { timeout: 180_000 }, async () => {
+        const run = async (daemon: GantryEngine | Dockerd): Promise<Transcript> => {
+          const t = new Transcript(daemon, docker, join(dir, `${daemon.name}-${docker.replaceAll('/', '_')}-${name.replace(/\W+/g, '-')}`))
+          try {
+            await subject(t)
+          } finally {
+            await t.quiet('docker rm -fv $(docker ps -aq) 2>/dev/null; docker network prune -f; docker volume prune -f')
+          }
+          return t
+        }
+        const [ours, theirs] = await Promise.all([run(gantry), run(dockerd)])
+        for (const [i, step] of theirs.steps.entries()) assert.deepEqual(ours.steps[i], step)
+      })
+    }
+  })
+}
