@@ -9,10 +9,10 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import type { CommitMessage, FromWorker, ToWorker } from './sqlite-protocol.ts'
 
 const PAGE_BYTES = 4096
-/** Checkpoint when idle above the first size, without waiting for idleness above the second. */
+/** Checkpoint above the first size once nothing has been written for a moment, above the second at once: it holds up writes. */
 const WAL_IDLE_BYTES = 1000 * PAGE_BYTES
-const WAL_MAX_BYTES = 16_000 * PAGE_BYTES
-const IDLE_MS = 200
+const WAL_MAX_BYTES = 3000 * PAGE_BYTES
+const IDLE_MS = 100
 /** A group is closed at this size, so that a latency-bound writer does not wait for a giant one. */
 const GROUP_MAX_BYTES = 8 << 20
 const LOAD_PAGE = 500
@@ -105,7 +105,8 @@ function run(db: DatabaseSync): void {
     }
     send({ type: 'committed', through: last.through, deleted })
     if (walBytes() > WAL_MAX_BYTES) checkpoint()
-    else idle ??= setTimeout(() => {
+    else if (idle !== undefined) idle.refresh()
+    else idle = setTimeout(() => {
       idle = undefined
       if (walBytes() > WAL_IDLE_BYTES) checkpoint()
     }, IDLE_MS)
