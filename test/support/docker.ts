@@ -25,7 +25,9 @@ export interface DockerDaemon {
   ok(...args: string[]): Promise<string>
   /** Runs a program where the daemon's published ports and bridges are. */
   inside(command: string, ...args: string[]): Promise<Result>
-  /** Pids of the daemon's own processes, containerd and shims left out. */
+  /** Starts one there that goes on, e.g. a registry; end it by its pid. */
+  spawnInside(command: string, ...args: string[]): ChildProcess
+  /** Pids of the daemon's own processes and its containerd's; shims left out. */
   pids(): number[]
   /** Ends of its logs, for a failure's message. */
   logs(): string
@@ -93,10 +95,10 @@ export class GantryEngine extends Base implements DockerDaemon {
   }
 
   inside(command: string, ...args: string[]): Promise<Result> { return run(command, args) }
+  spawnInside(command: string, ...args: string[]): ChildProcess { return spawn(command, args, { stdio: 'ignore' }) }
 
   pids(): number[] {
-    return serviceLogs(this.dir).map(f => f.replace(/\.log$/, '.pid')).filter(f => existsSync(f))
-      .filter(f => !f.endsWith('containerd.pid')).map(f => Number(readFileSync(f, 'utf8')))
+    return serviceLogs(this.dir).map(f => f.replace(/\.log$/, '.pid')).filter(f => existsSync(f)).map(f => Number(readFileSync(f, 'utf8')))
   }
 
   logs(): string { return serviceLogs(this.dir).map(f => `--- ${f}\n${readFileSync(f, 'utf8').split('\n').slice(-15).join('\n')}`).join('\n') }
@@ -157,8 +159,12 @@ export class Dockerd extends Base implements DockerDaemon {
 
   inside(command: string, ...args: string[]): Promise<Result> { return run('nsenter', [`--net=/run/netns/${this.#netns}`, '--', command, ...args]) }
 
-  /** dockerd and the userland proxies below it. */
-  pids(): number[] { return this.#daemon?.pid === undefined ? [] : [this.#daemon.pid, ...children(this.#daemon.pid, 'docker-proxy')] }
+  spawnInside(command: string, ...args: string[]): ChildProcess {
+    return spawn('nsenter', [`--net=/run/netns/${this.#netns}`, '--', command, ...args], { stdio: 'ignore' })
+  }
+
+  /** dockerd, its containerd and the userland proxies below it. */
+  pids(): number[] { return this.#daemon?.pid === undefined ? [] : [this.#daemon.pid, ...children(this.#daemon.pid)] }
 
   logs(): string {
     const file = join(this.dir, 'dockerd.log')
@@ -187,10 +193,10 @@ async function must(command: string, ...args: string[]): Promise<void> {
   if (r.code !== 0) throw new Error(`${command} ${args.join(' ')}: ${r.stderr}`)
 }
 
-function children(pid: number, name: string): number[] {
-  let list = ''
-  try { list = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8') } catch { return [] }
-  return list.split(' ').filter(Boolean).map(Number).filter(p => {
-    try { return readFileSync(`/proc/${p}/comm`, 'utf8').startsWith(name.slice(0, 15)) } catch { return false }
-  })
+function children(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+  } catch {
+    return []
+  }
 }

@@ -57,7 +57,6 @@ const varying: [RegExp, string][] = [
   // The client's own complaint about a stream it gave up, there or not as it happens.
   [/^time="[^\n]*error waiting for container[^\n]*\n/gm, ''],
   // Cursor queries and redrawn prompts of an interactive shell.
-  // eslint-disable-next-line no-control-regex -- terminals speak in them
   [/\r[^\n\r]*\x1b\[J|\x1b\[\d*[A-Za-z]/g, ''],
   [/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g, 'TIME'],
   [/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [+-]\d{4}( UTC)?/g, 'TIME'],
