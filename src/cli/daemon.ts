@@ -5,25 +5,33 @@ import { flushCompileCache } from 'node:module'
 
 /** Compiled code is otherwise kept at exit only, which a daemon may never reach in order. */
 const FLUSH_AFTER_MS = 1000
+/** Set in the environment of a process that began anew. */
+const BEGAN_ANEW = 'GANTRY_BEGAN_ANEW'
 
 /** What every daemon gives. `lost` resolves when it cannot go on in this process: the supervisor starts the next. */
 interface Daemon { close(): Promise<void>; lost?: Promise<Error> }
 
 const [name, file] = process.argv.slice(2)
-const daemons: Record<string, (config: never) => Promise<Daemon>> = {
-  server: async config => (await import('../server/main.ts')).runServer(config),
-  agent: async config => (await import('../node/main.ts')).runAgent(config),
-  router: async config => (await import('../router/main.ts')).runRouter(config),
-  logger: async config => (await import('../engine/logger/main.ts')).runLogger(config),
+/** Each one's function; and what loads the code that it loads later by itself. */
+const daemons: Record<string, () => Promise<{ run: (config: never) => Promise<Daemon>; loadLater?: () => Promise<void> }>> = {
+  server: async () => {
+    const { runServer: run, loadLater } = await import('../server/main.ts')
+    return { run, loadLater }
+  },
+  agent: async () => ({ run: (await import('../node/main.ts')).runAgent }),
+  router: async () => ({ run: (await import('../router/main.ts')).runRouter }),
+  logger: async () => ({ run: (await import('../engine/logger/main.ts')).runLogger }),
 }
-const start = Object.hasOwn(daemons, name ?? '') ? daemons[name!] : undefined
-if (start === undefined || file === undefined) {
+const load = Object.hasOwn(daemons, name ?? '') ? daemons[name!] : undefined
+if (load === undefined || file === undefined) {
   process.stderr.write(`usage: daemon.ts ${Object.keys(daemons).join('|')} CONFIG_FILE\n`)
   process.exit(2)
 }
 
 process.title = `gantry-${name}`
-const running = await start(JSON.parse(readFileSync(file, 'utf8')) as never)
+const { run, loadLater } = await load()
+await beginAnewIfCompiled(loadLater)
+const running = await run(JSON.parse(readFileSync(file, 'utf8')) as never)
 setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref()
 let closing = false
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -39,3 +47,17 @@ void running.lost?.then(e => {
   process.stderr.write(`${name}: ${e.message}: ending, to be started again\n`)
   process.exit(1)
 })
+
+/**
+ * Code that was not in the compile cache, as in the first start after an installation, had its types stripped here, and the
+ * tool for that holds some 20 MB until the process ends. With everything in the cache, the same process begins anew without it.
+ */
+async function beginAnewIfCompiled(loadRest?: () => Promise<void>): Promise<void> {
+  // Missing in the types: the internal modules that this process has loaded.
+  const { moduleLoadList } = process as unknown as { moduleLoadList: string[] }
+  const compiled = moduleLoadList.some(m => m.includes('amaro'))
+  if (!compiled || process.execve === undefined || process.env[BEGAN_ANEW] !== undefined) return
+  await loadRest?.()
+  flushCompileCache()
+  process.execve(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], { ...process.env, [BEGAN_ANEW]: '1' })
+}

@@ -28,6 +28,14 @@ import { mountStreams } from './streams/index.ts'
 import { hostConnections } from './tunnel/host-liveness.ts'
 import { Tunnels } from './tunnel/tunnels.ts'
 
+const loadLeader = () => Promise.all([import('../controllers/index.ts'), import('../scheduler/index.ts')])
+
+/** Loads the code that a server loads only after its start, so that all of it gets into the compile cache. */
+export async function loadLater(): Promise<void> {
+  // The thread's code cannot run here: it is compiled, and then fails.
+  await Promise.all([loadLeader(), import('../store/sqlite-worker.ts').catch(() => undefined)])
+}
+
 export interface RunningServer {
   /** Where it listens; differs from the configuration for port 0. */
   port: number
@@ -112,7 +120,7 @@ export async function runServer(config: ServerConfig, options: ServerOptions = {
     if (options.lead !== false) {
       const leadership = new Leadership(store, 'leader', `${hostname()}_${randomUUID()}`, log, async () => {
         // Loaded after the port is open: nobody waits for them.
-        const [{ startControllers }, { startScheduler }] = await Promise.all([import('../controllers/index.ts'), import('../scheduler/index.ts')])
+        const [{ startControllers }, { startScheduler }] = await loadLeader()
         const hosts = client.informer(machines)
         const running: { stop(): void | Promise<void> }[] = [
           hosts,
