@@ -10,15 +10,13 @@ export function boundText(before: Cached, bound: Pod): Buffer | undefined {
   const old = before.object as Pod
   const members = Object.keys(old)
   if (members.at(-2) !== 'spec' || members.at(-1) !== 'status' || Object.hasOwn(old.spec, 'nodeName')) return undefined
-  const { plain } = before
+  const parts = before.plainParts()
+  const last = parts.at(-1)!
   const oldEnd = `},"status":${JSON.stringify(old.status)}}`
-  const at = plain.length - Buffer.byteLength(oldEnd)
+  const at = last.length - Buffer.byteLength(oldEnd)
   // The bytes decide: quotes within strings are escaped, so nothing but the last member of the object can look like this.
-  if (plain.toString('utf8', Math.max(0, at)) !== oldEnd) return undefined
+  if (last.toString('utf8', Math.max(0, at)) !== oldEnd) return undefined
   // Not the spec's first member: a Pod has containers.
   const newEnd = `,"nodeName":${JSON.stringify(bound.spec.nodeName)}},"status":${JSON.stringify(bound.status)}}`
-  const out = Buffer.allocUnsafe(at + Buffer.byteLength(newEnd))
-  plain.copy(out, 0, 0, at)
-  out.write(newEnd, at)
-  return out
+  return Buffer.concat([...parts.slice(0, -1), last.subarray(0, at), Buffer.from(newEnd)])
 }

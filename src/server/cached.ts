@@ -36,28 +36,30 @@ export class Cached {
   /** JSON with `metadata.resourceVersion`. */
   get bytes(): Buffer {
     if (this.#bytes !== undefined) return this.#bytes
-    const { plain } = this
-    encodings.count++
-    this.#plain = undefined
+    const plain = this.#takePlain()
     return this.#bytes = this.revision === 0 ? plain : this.#codec.withRevision(plain, this.revision)
-  }
-
-  /** JSON without `metadata.resourceVersion`: what the store keeps. */
-  get plain(): Buffer {
-    if (this.#plain !== undefined) return this.#plain
-    if (this.#bytes !== undefined) return this.revision === 0 ? this.#bytes : this.#codec.withoutRevision(this.#bytes, this.revision)
-    return this.#plain = this.#codec.encode({ ...this.object, metadata: { ...this.object.metadata, resourceVersion: undefined } })
   }
 
   /** {@link bytes} between two texts of one-byte characters; who asks for this first spares the copy for both. */
   framed(before: string, after: string): Buffer {
     if (this.#bytes !== undefined || this.revision === 0) return Buffer.concat([Buffer.from(before, 'latin1'), this.bytes, Buffer.from(after, 'latin1')])
-    const { plain } = this
-    encodings.count++
-    this.#plain = undefined
-    const line = this.#codec.withRevision(plain, this.revision, before, after)
+    const line = this.#codec.withRevision(this.#takePlain(), this.revision, before, after)
     this.#bytes = line.subarray(before.length, line.length - after.length)
     return line
+  }
+
+  /** What the store keeps, JSON without `metadata.resourceVersion`, in one or two parts. */
+  plainParts(): Buffer[] {
+    if (this.#plain !== undefined) return [this.#plain]
+    return this.revision === 0 ? [this.bytes] : this.#codec.aroundRevision(this.bytes, this.revision)
+  }
+
+  /** Bytes are made of it only once: nobody needs it afterwards. */
+  #takePlain(): Buffer {
+    encodings.count++
+    const plain = this.#plain ?? this.#codec.encode({ ...this.object, metadata: { ...this.object.metadata, resourceVersion: undefined } })
+    this.#plain = undefined
+    return plain
   }
 
   /** The same state under another revision: what a deletion shows. */

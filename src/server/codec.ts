@@ -55,10 +55,10 @@ export class Codec {
     return out
   }
 
-  /** The reverse of {@link withRevision}, of the JSON alone. */
-  withoutRevision(bytes: Buffer, revision: number): Buffer {
+  /** What stands before and after the revision that {@link withRevision} put in. */
+  aroundRevision(bytes: Buffer, revision: number): [Buffer, Buffer] {
     const at = this.#head.length
-    return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + revisionMember(revision).length)])
+    return [bytes.subarray(0, at), bytes.subarray(at + revisionMember(revision).length)]
   }
 
   /** What the store keeps. */
