@@ -42,7 +42,7 @@ export async function runLayer(
     await writeFile(join(files, 'hosts'), '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n')
     const mounts: Mount[] = ['resolv.conf', 'hosts'].map(f => ({ type: 'bind', source: join(files, f), target: `/etc/${f}` }))
     r.signal.throwIfAborted()
-    const code = await r.runStep({ ...process, snapshotKey: key, mounts, netnsPath: sandbox.netnsPath, onOutput, signal: r.signal })
+    const code = await r.runStep({ ...process, snapshotKey: key, mounts, network: { path: sandbox.netnsPath }, onOutput, signal: r.signal })
     if (code !== 0) throw new EngineError('failed', `The command '${shown}' returned a non-zero code: ${code}`)
     return await commitLayer(x, key, parent, lease)
   } finally {

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { ociAny, orAbsent, protoAny } from '../containerd/index.ts'
 import type { ContainerdClient, Mount as SnapshotMount } from '../containerd/index.ts'
-import type { Mount } from '../engine.ts'
+import type { ContainerSpec, Mount } from '../engine.ts'
 import { cgroups } from './cgroups.ts'
 import { startFailure } from './failures.ts'
 import type { FifoPool } from './fifos.ts'
@@ -23,7 +23,9 @@ export interface StepOptions {
   /** As in an image's USER; looked up in the snapshot. */
   user: string
   mounts: Mount[]
-  netnsPath: string
+  network: ContainerSpec['network']
+  /** Limits of its own. */
+  limits?: Pick<ContainerSpec, 'resources' | 'ulimits' | 'shmSizeBytes' | 'cgroupParent'>
   /** stdout and stderr as they come. */
   onOutput(data: Buffer): void
   /** Kills the step. */
@@ -52,9 +54,9 @@ export async function runStep(d: StepDeps, rootfs: SnapshotMount[], user: Proces
   o.signal.throwIfAborted()
   const { id } = o
   const spec = ociSpec(
-    { id, image: '', hostname: 'build', mounts: o.mounts, network: { path: o.netnsPath } },
+    { id, image: '', hostname: 'build', mounts: o.mounts, network: o.network, ...o.limits },
     {
-      args: o.args, env: o.env, cwd: o.cwd, user, cgroupsPath: join(d.cgroupRoot, id), cgroupV2: cgroups().v2,
+      args: o.args, env: o.env, cwd: o.cwd, user, cgroupsPath: join(o.limits?.cgroupParent ?? d.cgroupRoot, id), cgroupV2: cgroups().v2,
       pidOf: () => { throw new Error('a build step shares no namespaces') },
     })
   d.steps.add(id)
