@@ -146,6 +146,27 @@ test('a taken host port fails the pod', async () => {
   node.client.add(pod('a', { containers: [{ name: 'main', image: 'busybox:1', ports: [{ containerPort: 80, hostPort: 80 }] }] }))
   await until(() => status(node, 'a').phase === 'Failed')
   assert.equal(status(node, 'a').reason, 'NodePorts')
+  assert.deepEqual(status(node, 'a').containerStatuses, [], 'nothing of it waits')
+  await all.close()
+})
+
+test('a host port that a Pod on its way out still holds is waited for; one that a running Pod holds is not', async () => {
+  const node = fakeNode()
+  const all = start(node)
+  const spec = { containers: [{ name: 'main', image: 'busybox:1', ports: [{ containerPort: 80, hostPort: 80 }] }] }
+  node.client.add(pod('old', spec))
+  await until(() => status(node, 'old').phase === 'Running')
+  node.client.add(pod('early', spec))
+  await until(() => status(node, 'early').phase === 'Failed')
+  let clear = (): void => {}
+  node.network.beforeDelete = new Promise(resolve => { clear = resolve })
+  node.client.pods.remove('default/old')
+  node.client.add(pod('new', spec))
+  await until(() => node.engine.running('main') === undefined && main(node, 'new')?.state?.waiting !== undefined)
+  assert.equal(status(node, 'new').phase, 'Pending')
+  clear()
+  await until(() => status(node, 'new').phase === 'Running')
+  assert.equal(status(node, 'early').phase, 'Failed')
   await all.close()
 })
 

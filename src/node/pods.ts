@@ -69,6 +69,8 @@ export class Pods {
     const worker: PodWorker = new PodWorker(this.#context, pod, found, {
       onContainer: id => queueMicrotask(() => this.#byContainer.set(id, worker)),
       onAddress: ip => this.#onAddress(pod, ip),
+      onReleased: () => { for (const w of this.#workers.values()) w.portsReleased() },
+      isEnding: other => this.#workers.get(other)?.ending === true,
       onForgotten: () => {
         this.#workers.delete(uid!)
         this.#onAddress(pod, undefined)

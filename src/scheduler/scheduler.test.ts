@@ -59,6 +59,27 @@ test('a failed binding gives the room back and is tried again', () => world(asyn
   assert.equal(nodeOf(client, 'p1'), 'a')
 }))
 
+test('a deleted Pod keeps its host port until it is gone, one that has ended by itself does not', () => world(async (client, clock) => {
+  await addNode(client, 'a', '8')
+  const port = { containers: [{ name: 'c', ports: [{ containerPort: 80, hostPort: 80 }] }] }
+  const ended = async (name: string): Promise<Pod> => client.updateStatus(pods, { ...client.find(pods, name)!, status: { phase: 'Failed' } })
+  await addPod(client, 'p1', port)
+  await clock.advance(100)
+  await client.delete(pods, { namespace: 'default', name: 'p1' })
+  await ended('p1')
+  await addPod(client, 'p2', port)
+  await clock.advance(15_000)
+  assert.ok(client.find(pods, 'p1')!.metadata.deletionTimestamp)
+  assert.equal(nodeOf(client, 'p2'), undefined)
+  await client.delete(pods, { namespace: 'default', name: 'p1' }, { gracePeriodSeconds: 0 })
+  await clock.advance(100)
+  assert.equal(nodeOf(client, 'p2'), 'a')
+  await ended('p2')
+  await addPod(client, 'p3', port)
+  await clock.advance(100)
+  assert.equal(nodeOf(client, 'p3'), 'a')
+}))
+
 test('gates hold a Pod back, other schedulers\' Pods and Pods that are leaving are not touched', () => world(async (client, clock) => {
   await addNode(client, 'a', '8')
   await addPod(client, 'gated', { schedulingGates: [{ name: 'x' }] })

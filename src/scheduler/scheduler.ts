@@ -79,8 +79,10 @@ export class Scheduler {
 
   #onPod(type: WatchEventType, pod: Pod): void {
     const uid = pod.metadata.uid!
-    const phase = pod.status?.phase
-    if (type === 'DELETED' || phase === 'Succeeded' || phase === 'Failed') {
+    const finished = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed'
+    // A deleted Pod whose containers have ended is still being cleared away: its node's ports are free when the object is gone.
+    const leaving = pod.metadata.deletionTimestamp !== undefined && this.#snapshot.placed(uid) !== undefined
+    if (type === 'DELETED' || finished && !leaving) {
       this.#dequeue(uid)
       this.#snapshot.removePod(uid)
     } else if (pod.spec.nodeName !== undefined && pod.spec.nodeName !== '') {

@@ -21,6 +21,18 @@ export function hostPorts(pod: Pod): PortMapping[] {
   }))
 }
 
+/** Ids of other sandboxes that publish one of the Pod's host ports. */
+export function portHolders(c: NodeContext, pod: Pod): string[] {
+  if (pod.spec.hostNetwork === true) return []
+  const wanted = hostPorts(pod)
+  const clash = (a: PortMapping, b: PortMapping): boolean => a.hostPort === b.hostPort && a.protocol === b.protocol
+    && (isAnyAddress(a.hostIP) || isAnyAddress(b.hostIP) || a.hostIP === b.hostIP)
+  return wanted.length === 0 ? [] : c.network.sandboxes()
+    .filter(s => s.id !== pod.metadata.uid && s.ports.some(a => wanted.some(b => clash(a, b)))).map(s => s.id)
+}
+
+function isAnyAddress(ip: string | undefined): boolean { return ip === undefined || ip === '0.0.0.0' }
+
 /** Resolves with the Pod's address. Rejects with NetworkError; `conflict` means that a host port is taken. */
 export async function makeSandbox(c: NodeContext, pod: Pod): Promise<string> {
   const uid = pod.metadata.uid!

@@ -9,6 +9,11 @@ import { qosClass } from './qos.ts'
 import { ended, initDone, initialized, restarts } from './view.ts'
 import type { ContainerView, PodView } from './view.ts'
 
+/** What Kubernetes says of a container that had not run when its Pod ended. */
+const NEVER_STARTED: ContainerStateTerminated = {
+  exitCode: 137, reason: 'ContainerStatusUnknown', message: 'The container could not be located when the pod was terminated',
+}
+
 /** `old` is the status the API holds: transition times and conditions of others are kept from it. */
 export function podStatus(view: PodView, old: PodStatus | undefined, hostIP: string, nowMs: number): PodStatus {
   const phase = podPhase(view)
@@ -45,8 +50,11 @@ export function podStatus(view: PodView, old: PodStatus | undefined, hostIP: str
   }
   if (view.podIP !== undefined) Object.assign(status, { podIP: view.podIP, podIPs: [{ ip: view.podIP }] })
   if (view.startTimeMs !== undefined) status.startTime = formatTime(view.startTimeMs)
-  if (inits.length > 0) status.initContainerStatuses = inits.map(c => containerStatus(c, view, initOk))
-  status.containerStatuses = mains.map(c => containerStatus(c, view, initOk))
+  // Of a Pod that was turned away before anything of it ran there is nothing to say; an empty list replaces what was said of waiting.
+  const began = view.failed === undefined || view.containers.some(c => c.state !== 'none')
+  const statuses = (of: ContainerView[]): ContainerStatus[] => began ? of.map(c => containerStatus(c, view, initOk)) : []
+  if (inits.length > 0) status.initContainerStatuses = statuses(inits)
+  status.containerStatuses = statuses(mains)
   if (view.failed?.reason !== undefined) status.reason = view.failed.reason
   if (view.failed?.message !== undefined) status.message = view.failed.message
   return status
@@ -83,6 +91,7 @@ function containerStatus(c: ContainerView, view: PodView, initOk: boolean): Cont
     state = { waiting: { reason: 'CrashLoopBackOff', message: `back-off ${delay} restarting failed container=${c.name}` } }
     last = terminated
   } else if (terminated !== undefined) state = { terminated }
+  else if (view.failed !== undefined && initOk) state = { terminated: NEVER_STARTED }
   else if (c.waiting !== undefined) state = { waiting: c.waiting }
   else state = { waiting: { reason: c.role === 'main' && !initOk ? 'PodInitializing' : waitingReason(view) } }
   const ready = c.role === 'init' ? initDone(c) : isReady(c)

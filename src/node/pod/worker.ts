@@ -24,7 +24,7 @@ import { ContainerProbes } from './probes.ts'
 import { refsOf } from './refs-of.ts'
 import { createContainer, postStart, stopBy, stopContainer, terminationLog } from './runner.ts'
 import type { RunnerInput } from './runner.ts'
-import { makeSandbox, mountVolumes, mountedPaths, readTerminationMessage, refreshVolumes, removeSurroundings } from './setup.ts'
+import { makeSandbox, mountVolumes, mountedPaths, portHolders, readTerminationMessage, refreshVolumes, removeSurroundings } from './setup.ts'
 import { podPhase, podStatus, terminatedState } from './status.ts'
 import { StatusWriter } from './status-writer.ts'
 import { containerViews, ended, restarts } from './view.ts'
@@ -46,6 +46,10 @@ export interface WorkerHooks {
   onContainer(id: string): void
   /** The Pod's own address on this node's network, undefined once it is given back. */
   onAddress(ip: string | undefined): void
+  /** The Pod's network sandbox, with the host ports it published, is gone. */
+  onReleased(): void
+  /** True if the Pod of that uid is on its way out here: what it holds will soon be free. */
+  isEnding(uid: string): boolean
   /** All is removed and nobody asks for the Pod any more. */
   onForgotten(): void
 }
@@ -115,6 +119,8 @@ export class PodWorker {
   }
 
   get pod(): Pod { return this.#pod }
+  /** Deleted, or ended by itself. */
+  get ending(): boolean { return this.view.deleting !== undefined || this.view.gone || ended(this.view) !== undefined }
 
   /** The API's object has changed. */
   update(pod: Pod): void {
@@ -169,6 +175,13 @@ export class PodWorker {
       delete c.retryAtMs
       this.kick()
     }
+  }
+
+  /** Another Pod's sandbox has gone: its ports may be the ones this Pod waits for. */
+  portsReleased(): void {
+    if (this.view.sandboxRetryAtMs !== Infinity) return
+    delete this.view.sandboxRetryAtMs
+    this.kick()
   }
 
   /** The server is there again: what it has not been told is told now. */
@@ -306,7 +319,9 @@ export class PodWorker {
 
   async #sandbox(): Promise<void> {
     try {
-      this.view.podIP = await this.#context.limiter.run(() => makeSandbox(this.#context, this.#pod))
+      const podIP = await this.#context.limiter.run(async () => this.#awaitsPorts() ? undefined : makeSandbox(this.#context, this.#pod))
+      if (podIP === undefined) return
+      this.view.podIP = podIP
       this.view.sandbox = 'ready'
       this.#setupFailures.sandbox = 0
       this.#tellAddress()
@@ -319,6 +334,16 @@ export class PodWorker {
       this.view.sandboxRetryAtMs = Date.now() + setupDelayMs(++this.#setupFailures.sandbox)
       this.#event('Warning', 'FailedCreatePodSandBox', `Failed to create pod sandbox: ${errorText(e)}`)
     }
+  }
+
+  /**
+   * True if a Pod that is ending here still publishes a host port this one needs; {@link portsReleased} ends the wait. To be asked
+   * in the turn in which the sandbox is made, so that no release is missed in between.
+   */
+  #awaitsPorts(): boolean {
+    if (!portHolders(this.#context, this.#pod).some(uid => this.#hooks.isEnding(uid))) return false
+    this.view.sandboxRetryAtMs = Infinity
+    return true
   }
 
   async #volumes(): Promise<void> {
@@ -531,6 +556,7 @@ export class PodWorker {
     if (this.view.spec.hostNetwork !== true) await this.#context.network.deleteSandbox(this.uid)
     this.view.sandbox = 'none'
     this.#tellAddress()
+    this.#hooks.onReleased()
   }
 
   async #teardown(): Promise<void> {
@@ -544,6 +570,7 @@ export class PodWorker {
     this.view.sandbox = 'none'
     this.view.volumes = 'none'
     this.view.clean = true
+    this.#hooks.onReleased()
   }
 
   async #delete(): Promise<void> {

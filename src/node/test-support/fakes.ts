@@ -11,7 +11,7 @@ import type { ApiObject, Event, Pod, PodSpec, PodStatus } from '../../core/types
 import { EngineError } from '../../engine/engine.ts'
 import type { ContainerInfo, ContainerSpec, Engine, EngineEvent, ImageInfo } from '../../engine/engine.ts'
 import { NetworkError } from '../../network/network.ts'
-import type { Network, Sandbox } from '../../network/network.ts'
+import type { Network, PortMapping, Sandbox } from '../../network/network.ts'
 import type { Volumes } from '../../volumes/volumes.ts'
 import { Limiter } from '../limiter.ts'
 import type { NodeContext } from '../pod/context.ts'
@@ -200,18 +200,24 @@ function image(name: string): ImageInfo { return { id: 'sha256:1', names: [name]
 export class FakeNetwork {
   readonly sandboxes = new Map<string, Sandbox>()
   takenPorts = new Set<number>()
+  /** Sandboxes go no sooner than this. */
+  beforeDelete = Promise.resolve()
 
   asNetwork(): Network {
     return {
       podCIDR: '10.42.0.0/24', gateway: '10.42.0.1', dnsAddress: '10.42.0.1',
-      createSandbox: async (id: string, o: { ports?: { hostPort: number }[] } = {}) => {
-        const taken = o.ports?.find(p => this.takenPorts.has(p.hostPort))
+      createSandbox: async (id: string, { ports = [] }: { ports?: PortMapping[] } = {}) => {
+        const published = new Set([...this.sandboxes.values()].flatMap(s => s.ports.map(p => p.hostPort)))
+        const taken = ports.find(p => this.takenPorts.has(p.hostPort) || published.has(p.hostPort))
         if (taken !== undefined) throw new NetworkError('conflict', `host port ${taken.hostPort} is taken`)
-        const s = { id, netnsPath: `/run/netns/${id}`, ip: `10.42.0.${this.sandboxes.size + 2}`, gateway: '10.42.0.1', ports: [] }
+        const s = { id, netnsPath: `/run/netns/${id}`, ip: `10.42.0.${this.sandboxes.size + 2}`, gateway: '10.42.0.1', ports }
         this.sandboxes.set(id, s)
         return s
       },
-      deleteSandbox: async (id: string) => { this.sandboxes.delete(id) },
+      deleteSandbox: async (id: string) => {
+        await this.beforeDelete
+        this.sandboxes.delete(id)
+      },
       sandboxes: () => [...this.sandboxes.values()],
     } as unknown as Network
   }
