@@ -1,49 +1,40 @@
 /** EndpointSlices and Endpoints of Services that select Pods. */
 import { keyOf } from '../../core/client.ts'
 import { equal } from '../../core/clone.ts'
-import { Controller, watch } from '../../core/controller.ts'
+import { watch } from '../../core/controller.ts'
 import { isReason } from '../../core/errors.ts'
-import { endpoints as endpointsKind, endpointSlices, nodes, pods, services } from '../../core/kinds.ts'
+import { endpoints as endpointsKind, nodes, pods, services } from '../../core/kinds.ts'
 import { labelsMatch } from '../../core/selectors.ts'
-import type { EndpointSlice, Endpoints, Node, Pod, Service } from '../../core/types/index.ts'
-import { controllerReference, eachLimited, errorLog, type Context, type Running } from '../context.ts'
-import { PendingWrites } from '../pending-writes.ts'
+import type { Endpoints, Node, Pod, Service } from '../../core/types/index.ts'
+import { controllerReference, type Context, type Running } from '../context.ts'
 import { endpointGroups, isLost, type Group } from './from-pods.ts'
-import { MANAGED_BY, planSlices, SERVICE_NAME, type SlicePlan } from './slices.ts'
+import { SliceLoop } from './slice-loop.ts'
+import { planSlices } from './slices.ts'
 import { OVER_CAPACITY, subsetsOf } from './subsets.ts'
 
-const MANAGER = 'endpointslice-controller.k8s.io'
 const HEADLESS = 'service.kubernetes.io/headless'
-const WORKERS = 4
 
 export class EndpointsLoop implements Running {
   readonly #context: Context
-  readonly #pending: PendingWrites<EndpointSlice>
-  readonly #controller: Controller
+  readonly #loop: SliceLoop
 
   constructor(context: Context) {
     this.#context = context
     const { informers } = context
-    this.#pending = new PendingWrites(informers.of(endpointSlices), () => context.clock.now())
-    this.#controller = new Controller({
-      name: 'endpoints',
+    this.#loop = new SliceLoop(context, {
+      name: 'endpoints', manager: 'endpointslice-controller.k8s.io', workers: 4,
       sources: [
         watch(informers.of(services)),
         watch(informers.of(pods), (pod, old) => this.#servicesOf(pod, old)),
-        watch(informers.of(endpointSlices), (s) => s.metadata.labels?.[MANAGED_BY] === MANAGER ? serviceOf(s) : []),
         watch(informers.of(nodes), (node, old) => this.#servicesOn(node, old)),
         watch(informers.of(endpointsKind)),
       ],
       reconcile: (key) => this.#reconcile(key),
-      workers: WORKERS,
-      maxDelayMs: 10_000,
-      onError: errorLog(context.logger, 'endpoints'),
-      clock: context.clock,
     })
   }
 
-  start(): Promise<void> { return this.#controller.start() }
-  stop(): Promise<void> { return this.#controller.stop() }
+  start(): Promise<void> { return this.#loop.start() }
+  stop(): Promise<void> { return this.#loop.stop() }
 
   #servicesOf(pod: Pod, old: Pod | undefined): Set<string> {
     const keys = new Set<string>()
@@ -70,8 +61,6 @@ export class EndpointsLoop implements Running {
     if (service === undefined) return this.#serviceGone(key)
     // Without a selector the endpoints are somebody else's business (and the mirror's).
     if (service.metadata.deletionTimestamp !== undefined || Object.keys(service.spec.selector ?? {}).length === 0 || service.spec.type === 'ExternalName') return
-    const waitMs = this.#pending.waitMs(key)
-    if (waitMs > 0) return this.#controller.enqueueAfter(key, waitMs)
     const groups = endpointGroups(service, this.#podsOf(service), (name) => this.#context.informers.of(nodes).get(name))
     await Promise.all([this.#writeSlices(key, service, groups), this.#writeEndpoints(service, groups)])
   }
@@ -84,16 +73,11 @@ export class EndpointsLoop implements Running {
 
   async #writeSlices(key: string, service: Service, groups: Group[]): Promise<void> {
     const { name, namespace } = service.metadata
-    const existing = [...this.#context.informers.of(endpointSlices).byIndex('controller', service.metadata.uid!)]
-      .filter((s) => s.metadata.labels?.[MANAGED_BY] === MANAGER && s.metadata.deletionTimestamp === undefined)
     const plan = planSlices({
       service: name, namespace: namespace!, owner: controllerReference(services, service),
-      labels: {
-        ...service.metadata.labels, [SERVICE_NAME]: name, [MANAGED_BY]: MANAGER,
-        ...(service.spec.clusterIP === 'None' && { [HEADLESS]: '' }),
-      },
-    }, existing, groups)
-    await writePlan(this.#context, plan, (s) => this.#pending.wrote(key, s))
+      labels: { ...service.metadata.labels, ...this.#loop.labels(name), ...(service.spec.clusterIP === 'None' && { [HEADLESS]: '' }) },
+    }, this.#loop.slicesOf(service), groups)
+    await this.#loop.write(key, plan)
   }
 
   async #writeEndpoints(service: Service, groups: Group[]): Promise<void> {
@@ -121,22 +105,11 @@ export class EndpointsLoop implements Running {
 
   /** Slices go with their owner; the Endpoints object has none. */
   async #serviceGone(key: string): Promise<void> {
-    this.#pending.forget(key)
+    this.#loop.forget(key)
     const left = this.#context.informers.of(endpointsKind).get(key)
     if (left?.metadata.labels?.['endpoints.kubernetes.io/managed-by'] === undefined) return
     await this.#context.client.delete(endpointsKind, left.metadata, { preconditions: { uid: left.metadata.uid! } })
   }
-}
-
-export async function writePlan({ client }: Context, plan: SlicePlan, wrote: (slice: EndpointSlice) => void): Promise<void> {
-  await eachLimited(plan.update, 8, async (s) => wrote(await client.update(endpointSlices, s)))
-  await eachLimited(plan.create, 8, async (s) => wrote(await client.create(endpointSlices, s)))
-  await eachLimited(plan.delete, 8, (s) => client.delete(endpointSlices, s.metadata, { preconditions: { uid: s.metadata.uid! } }))
-}
-
-function serviceOf(s: EndpointSlice): string[] {
-  const name = s.metadata.labels?.[SERVICE_NAME]
-  return name === undefined ? [] : [`${s.metadata.namespace}/${name}`]
 }
 
 /** Most of a Pod's changes (restarts, probes of single containers) do not touch its endpoint. */

@@ -1,59 +1,42 @@
 /** EndpointSlices for Endpoints that a user wrote by hand, for Services without a selector. */
-import { Controller, watch } from '../../core/controller.ts'
-import { endpoints as endpointsKind, endpointSlices, services } from '../../core/kinds.ts'
-import type { Endpoint, Endpoints, EndpointSlice } from '../../core/types/index.ts'
-import { controllerReference, errorLog, type Context, type Running } from '../context.ts'
-import { PendingWrites } from '../pending-writes.ts'
-import { writePlan } from './controller.ts'
+import { watch } from '../../core/controller.ts'
+import { endpoints as endpointsKind, services } from '../../core/kinds.ts'
+import type { Endpoint, Endpoints } from '../../core/types/index.ts'
+import { controllerReference, type Context, type Running } from '../context.ts'
 import type { Group } from './from-pods.ts'
-import { MANAGED_BY, planSlices, SERVICE_NAME } from './slices.ts'
+import { SliceLoop } from './slice-loop.ts'
+import { planSlices } from './slices.ts'
 
-const MANAGER = 'endpointslicemirroring-controller.k8s.io'
 const SKIP = 'endpointslice.kubernetes.io/skip-mirror'
 
 export class EndpointsMirror implements Running {
   readonly #context: Context
-  readonly #pending: PendingWrites<EndpointSlice>
-  readonly #controller: Controller
+  readonly #loop: SliceLoop
 
   constructor(context: Context) {
     this.#context = context
     const { informers } = context
-    this.#pending = new PendingWrites(informers.of(endpointSlices), () => context.clock.now())
-    this.#controller = new Controller({
-      name: 'endpoints-mirror',
-      sources: [
-        watch(informers.of(endpointsKind)),
-        watch(informers.of(services)),
-        watch(informers.of(endpointSlices), (s) => s.metadata.labels?.[MANAGED_BY] === MANAGER
-          ? [`${s.metadata.namespace}/${s.metadata.labels[SERVICE_NAME]}`] : []),
-      ],
+    this.#loop = new SliceLoop(context, {
+      name: 'endpoints-mirror', manager: 'endpointslicemirroring-controller.k8s.io', workers: 1,
+      sources: [watch(informers.of(endpointsKind)), watch(informers.of(services))],
       reconcile: (key) => this.#reconcile(key),
-      onError: errorLog(context.logger, 'endpoints-mirror'),
-      clock: context.clock,
     })
   }
 
-  start(): Promise<void> { return this.#controller.start() }
-  stop(): Promise<void> { return this.#controller.stop() }
+  start(): Promise<void> { return this.#loop.start() }
+  stop(): Promise<void> { return this.#loop.stop() }
 
   async #reconcile(key: string): Promise<void> {
-    const { informers } = this.#context
-    const source = informers.of(endpointsKind).get(key)
-    if (source === undefined) return
-    const waitMs = this.#pending.waitMs(key)
-    if (waitMs > 0) return this.#controller.enqueueAfter(key, waitMs)
-    const { name, namespace, uid } = source.metadata
-    const existing = [...informers.of(endpointSlices).byIndex('controller', uid!)].filter((s) => s.metadata.deletionTimestamp === undefined)
-    if (!this.#isMirrored(key, source)) {
-      await writePlan(this.#context, { create: [], update: [], delete: existing }, () => {})
-      return
-    }
+    const source = this.#context.informers.of(endpointsKind).get(key)
+    if (source === undefined) return this.#loop.forget(key)
+    const existing = this.#loop.slicesOf(source)
+    if (!this.#isMirrored(key, source)) return this.#loop.write(key, { create: [], update: [], delete: existing })
+    const { name, namespace } = source.metadata
     const plan = planSlices({
       service: name, namespace: namespace!, owner: controllerReference(endpointsKind, source),
-      labels: { ...source.metadata.labels, [SERVICE_NAME]: name, [MANAGED_BY]: MANAGER },
+      labels: { ...source.metadata.labels, ...this.#loop.labels(name) },
     }, existing, groupsOf(source))
-    await writePlan(this.#context, plan, (s) => this.#pending.wrote(key, s))
+    await this.#loop.write(key, plan)
   }
 
   #isMirrored(key: string, source: Endpoints): boolean {
