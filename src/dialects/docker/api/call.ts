@@ -22,6 +22,8 @@ export class Call {
   readonly backend: DockerBackend
   readonly options: ApiOptions
   readonly version: ApiMinor
+  /** Those of every answer. */
+  readonly headers: Record<string, string>
   readonly query: Query
   readonly params: Record<string, string>
   /** The connection, if the client has asked to upgrade it and the path allows that. */
@@ -30,12 +32,13 @@ export class Call {
   hijacked = false
   #gone: AbortController | undefined
 
-  constructor(fields: Pick<Call, 'req' | 'res' | 'backend' | 'options' | 'version' | 'query' | 'params' | 'upgrade'>) {
+  constructor(fields: Pick<Call, 'req' | 'res' | 'backend' | 'options' | 'version' | 'headers' | 'query' | 'params' | 'upgrade'>) {
     this.req = fields.req
     this.res = fields.res
     this.backend = fields.backend
     this.options = fields.options
     this.version = fields.version
+    this.headers = fields.headers
     this.query = fields.query
     this.params = fields.params
     this.upgrade = fields.upgrade

@@ -27,7 +27,7 @@ export async function hijack(call: Call, type: string): Promise<Duplex> {
   // Without an upgrade the HTTP server still listens: what it would do with more bytes and their end is no longer its business.
   if (upgrade === undefined) for (const event of ['data', 'end', 'drain', 'timeout']) socket.removeAllListeners(event)
   const lines = upgrade === undefined ? ['HTTP/1.1 200 OK'] : ['HTTP/1.1 101 UPGRADED', 'Connection: Upgrade', 'Upgrade: tcp']
-  for (const [name, value] of Object.entries(res.getHeaders())) lines.push(`${name}: ${String(value)}`)
+  for (const [name, value] of Object.entries(call.headers)) lines.push(`${name}: ${value}`)
   lines.push(`Content-Type: ${type}`, '', '')
   socket.on('error', () => { /* its close is what counts */ })
   await new Promise<void>(resolve => socket.write(lines.join('\r\n'), () => resolve()))

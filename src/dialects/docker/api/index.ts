@@ -44,7 +44,9 @@ export function createDockerApi(backend: DockerBackend, options: ApiOptions): Do
     const found = path === undefined ? undefined : router.find(req.method!, path)
     if (found === undefined) return sendMessage(res, req.method, 404, 'page not found', version.plainErrors)
     if (version.refusal !== undefined) return sendMessage(res, req.method, 400, version.refusal, version.plainErrors)
-    const call = new Call({ req, res, backend, options, version: version.minor, query: new Query(query), params: found.params, upgrade })
+    const call = new Call({
+      req, res, backend, options, headers, version: version.minor, query: new Query(query), params: found.params, upgrade,
+    })
     void run(call, found.handler)
   }
 

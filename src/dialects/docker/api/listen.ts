@@ -44,7 +44,8 @@ async function listenUnix(api: DockerApi, path: string): Promise<Listener> {
     process.umask(before)
   }
   await listening
-  chownSync(path, 0, socketGroup())
+  // Anybody else may give the file to nobody.
+  if (process.getuid?.() === 0) chownSync(path, 0, socketGroup())
   chmodSync(path, SOCKET_MODE)
   return { address: `unix://${path}`, close }
 }
