@@ -1,0 +1,43 @@
+/** Filling an empty volume from a folder of an image. */
+import { execFile } from 'node:child_process'
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
+import { NamedVolumeError } from './named.ts'
+
+const exec = promisify(execFile)
+const COPY_MS = 30 * 60_000
+/** Name of a copy under way, beside the volume's data; worth nothing after a restart. */
+export const FILLING = '_filling'
+
+export async function isFolder(path: string): Promise<boolean> { return (await stat(path).catch(() => undefined))?.isDirectory() === true }
+
+export async function isEmpty(path: string): Promise<boolean> { return (await readdir(path)).length === 0 }
+
+/**
+ * Copies beside `target`, then swaps: `target` (empty, and nobody's mount) is whole or empty, whenever this process dies. Needs a
+ * folder above `target` of our own.
+ */
+export async function fillBySwap(source: string, target: string): Promise<void> {
+  const temporary = join(dirname(target), FILLING)
+  await rm(temporary, { recursive: true, force: true })
+  await mkdir(temporary, { mode: 0o755 })
+  try {
+    await fillInPlace(source, temporary)
+    // Replaces an empty folder in one step; fails if something has come into it meanwhile, which then stays.
+    await rename(temporary, target)
+  } catch (e) {
+    await rm(temporary, { recursive: true, force: true })
+    if ((e as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw e
+  }
+}
+
+/** cp(1) keeps what Node cannot: extended attributes, hard links, the times of links, devices. Existing files are replaced. */
+export async function fillInPlace(source: string, target: string): Promise<void> {
+  try {
+    await exec('cp', ['-a', '--reflink=auto', '--', `${source}/.`, `${target}/`], { timeout: COPY_MS, maxBuffer: 16 << 20 })
+  } catch (e) {
+    const { stderr, message } = e as Error & { stderr?: string }
+    throw new NamedVolumeError('failed', `cannot copy ${source} into the volume: ${stderr?.trim().split('\n')[0] || message}`)
+  }
+}
