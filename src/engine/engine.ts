@@ -3,6 +3,8 @@
  * are its users. Implementation: `index.ts` (`openEngine`).
  */
 import type { Duplex, Readable } from 'node:stream'
+import type { ConfigFile, RuntimeConfig } from './images/media-types.ts'
+import type { Registries, RegistryOptions } from './registry/registries.ts'
 
 export interface EngineOptions {
   /** Where containerd, images, logs and records live, e.g. `/var/lib/gantry/engine`. Mode 0700. */
@@ -17,6 +19,7 @@ export interface EngineOptions {
   namespace?: string
   /** Control group of containers that name no parent, and of build steps; default `/gantry`. */
   cgroupRoot?: string
+  registries?: RegistryOptions
 }
 
 export interface Mount {
@@ -116,8 +119,8 @@ export interface ContainerSpec {
   /** Path of a bound network namespace; `host` for the machine's. */
   network: { path: string } | 'host'
   pid?: 'private' | 'host' | { container: string }
-  /** `none`: private and without /dev/shm. */
-  ipc?: 'private' | 'host' | 'none' | { container: string }
+  /** `shareable`: private, with a /dev/shm that containers which join it share. `none`: private and without /dev/shm. */
+  ipc?: 'private' | 'shareable' | 'host' | 'none' | { container: string }
   uts?: 'private' | 'host'
   /** Default: private on cgroup v2, the host's on v1. */
   cgroupNamespace?: 'private' | 'host'
@@ -328,7 +331,10 @@ export interface ContainerService {
   statPath(id: string, path: string): Promise<PathInfo>
   /** A path as a tar whose entries begin with its base name; `PATH/.` is the contents only. */
   readArchive(id: string, path: string): Promise<{ info: PathInfo; tar: Readable }>
-  /** Unpacks into an existing directory. `invalid` if it is none, or read-only. */
+  /**
+   * Unpacks (plain or compressed) into an existing directory. `invalid` if it is none, or read-only. `keepOwner`: owners as in the
+   * archive; otherwise all becomes the container's user's, if it has one (Docker's copyUIDGID).
+   */
   writeArchive(id: string, path: string, tar: Readable, options: { noOverwriteDirNonDir: boolean; keepOwner: boolean }): Promise<void>
 }
 
@@ -344,6 +350,67 @@ export interface ImageInfo {
   labels: Record<string, string>
   /** Where its names came from first: a registry, or the cluster itself (built, loaded, imported). */
   origin: 'registry' | 'local'
+}
+
+/** All that Docker shows of an image. */
+export interface ImageDetails {
+  id: string
+  /** Full names with a tag, sorted: `docker.io/library/redis:latest`. */
+  tags: string[]
+  /** `host/path@sha256:…` of the registries it was pulled from or pushed to, sorted. */
+  repoDigests: string[]
+  /** Ids of the image it was built from and of those built from it, here. */
+  parent?: string
+  children: string[]
+  config: ConfigFile
+  /** Chain id of each layer, the lowest first, and the layer's bytes as Docker counts them. */
+  chainIds: string[]
+  layerBytes: number[]
+  /** When a name was last given to it here. */
+  taggedAtMs: number
+}
+
+/** What one removal did, in order. `id` is that of the image untagged. */
+export type ImageRemoval = { untagged: string; id: string } | { deletedImage: string } | { deletedLayer: string }
+
+export interface RemoveOptions {
+  force?: boolean
+  /** Leave untagged parents alone. */
+  noPrune?: boolean
+  /** More containers of an image (by its id) than the engine itself knows. */
+  users?(id: string): { id: string; running: boolean }[]
+}
+
+export interface PullOptions {
+  auth?: RegistryAuth
+  onProgress?: OnProgress
+  peersOnly?: boolean
+  /** Plain HTTP, or TLS that is not verified. */
+  insecure?: boolean
+  /** Silence after which a transfer counts as stalled. */
+  stallMs?: number
+  signal?: AbortSignal
+  /** `os/arch[/variant]`; default: this machine's. */
+  platform?: string
+  /** As Docker: the registry's digest becomes a name too, and what the tag pointed to before stays, untagged. */
+  keepReplaced?: boolean
+}
+
+export interface PushOptions {
+  auth?: RegistryAuth
+  onProgress?: OnProgress
+  insecure?: boolean
+  signal?: AbortSignal
+  /** Layers as gzip, which all clients can read, and the registry's digest as a name, as Docker does. */
+  asDocker?: boolean
+}
+
+export interface ImportOptions {
+  /** Docker's form; wins over the engine's. */
+  runtimeConfig?: RuntimeConfig
+  comment?: string
+  platform?: string
+  keepReplaced?: boolean
 }
 
 export interface ImageConfig {
@@ -362,7 +429,8 @@ export interface ImageConfig {
 export interface Progress { id?: string; status: string; currentBytes?: number; totalBytes?: number; error?: string; stream?: string }
 export type OnProgress = (p: Progress) => void
 
-export interface RegistryAuth { username?: string; password?: string; token?: string }
+/** `token` is sent as it is; `identityToken` buys such tokens (OAuth2's refresh token). */
+export interface RegistryAuth { username?: string; password?: string; token?: string; identityToken?: string }
 
 /**
  * Where else an image may be had before a registry is asked: the peers of this node. Given by the agent.
@@ -388,15 +456,21 @@ export interface ImageService {
    * Makes the image present and unpacked: from peers, else from its registry. One pull per digest at a time. Rejects with
    * `not-found` (nobody has it), `unavailable` (could not be reached) or `failed` (wrong digest, bad layer …).
    */
-  pull(reference: string, options?: { auth?: RegistryAuth; onProgress?: OnProgress; peersOnly?: boolean; insecure?: boolean }): Promise<ImageInfo>
-  push(reference: string, options?: { auth?: RegistryAuth; onProgress?: OnProgress; insecure?: boolean }): Promise<{ digest: string }>
-  /** `docker save` or OCI layout archives, plain or gzip/zstd. Returns the names it made. */
-  load(tar: Readable, onProgress?: OnProgress): Promise<string[]>
+  pull(reference: string, options?: PullOptions): Promise<ImageInfo>
+  /** Resolves with digest and size of the manifest that the registry has now. */
+  push(reference: string, options?: PushOptions): Promise<{ digest: string; size: number }>
+  /** `docker save` (of any age) or OCI layout archives, plain or compressed. Returns the full names it made; the id of an image without. */
+  load(tar: Readable, onProgress?: OnProgress, options?: { platform?: string; keepReplaced?: boolean }): Promise<string[]>
   save(references: string[]): Promise<Readable>
-  /** A root file system as a one-layer image (`docker import`). */
-  import(tar: Readable, reference: string, config?: Partial<ImageConfig>): Promise<ImageInfo>
-  tag(source: string, target: string): Promise<void>
-  remove(reference: string, options?: { force?: boolean }): Promise<{ untagged: string[]; deleted: string[] }>
+  /** A root file system as a one-layer image (`docker import`); without a reference it is untagged. */
+  import(tar: Readable, reference: string | undefined, config?: Partial<ImageConfig>, options?: ImportOptions): Promise<ImageInfo>
+  tag(source: string, target: string, options?: { keepReplaced?: boolean }): Promise<void>
+  /** Names and ids that went; `steps` says the same in order, and which layers. `conflict` in Docker's words. */
+  remove(reference: string, options?: RemoveOptions): Promise<{ untagged: string[]; deleted: string[]; steps: ImageRemoval[] }>
+  /** As `find`, and all images, untagged ones too (newest first), with everything Docker shows of them. */
+  details(reference: string): Promise<ImageDetails | undefined>
+  listDetails(): Promise<ImageDetails[]>
+  readonly registries: Registries
   /** Answers a peer's distribution request (`GET`/`HEAD /v2/…`) from local content. Read only. */
   serve(method: string, path: string, headers: Record<string, string>): Promise<{ status: number; headers: Record<string, string>; body?: Readable }>
   /** Called whenever the set of names changes. */
@@ -411,21 +485,57 @@ export interface BuildOptions {
   /** Path of the Dockerfile inside the context; default `Dockerfile`. */
   dockerfile?: string
   tags: string[]
-  buildArgs?: Record<string, string>
+  /** null takes nothing over a default: Docker's `--build-arg NAME` without a value of the client's. */
+  buildArgs?: Record<string, string | null>
   target?: string
   noCache?: boolean
+  /** Ask registries for base images also if they are here. */
+  pull?: boolean
   labels?: Record<string, string>
+  /** Images whose layers may be taken for steps that led to them. */
+  cacheFrom?: string[]
+  /** `os/arch[/variant]`; only this machine's can be built. */
+  platform?: string
+  /** Credentials by registry host. */
+  auths?: Record<string, RegistryAuth>
+  /** For `RUN --mount=type=secret`, by id. */
+  secrets?: Record<string, Buffer>
+  /** Network of RUN: `default`, `none`, `host`, or what the BuildNetwork knows. */
+  network?: string
+  /** `name:ip` for /etc/hosts of RUN. */
+  extraHosts?: string[]
+  /** Of each RUN. */
+  limits?: Pick<ContainerSpec, 'resources' | 'ulimits' | 'shmSizeBytes' | 'cgroupParent'>
+  /** `stream` holds text in the words of Docker's builder. */
   onProgress?: OnProgress
   signal?: AbortSignal
 }
 
+export interface BuildCacheEntry { id: string; description: string; sizeBytes: number; createdAtMs: number; usedAtMs: number; inUse: boolean }
+
 export interface Builder {
-  /** Resolves with the image; rejects with `invalid` (Dockerfile, with its line) or `failed` (a step's exit code). */
+  /** Resolves with the image; rejects with `invalid` (Dockerfile, with its line) or `failed` (a BuildFailure for a step's exit code). */
   build(options: BuildOptions): Promise<ImageInfo>
+  /** Steps that need not be done again, and folders of cache mounts. */
+  cache(): Promise<BuildCacheEntry[]>
+  /** Forgets what was last used before the time, or everything; keeps the newest `keepBytes`. Resolves with ids and bytes let go. */
+  prune(options?: { olderThanMs?: number; keepBytes?: number }): Promise<{ ids: string[]; bytes: number }>
 }
 
-/** Network for build steps: the agent (or a test) gives a sandbox with a way out. `resolvConf` is the text of the file. */
-export interface BuildNetwork { open(id: string): Promise<{ netnsPath: string; resolvConf: string; close(): Promise<void> }> }
+/** A command of a RUN ended with another code than 0. */
+export class BuildFailure extends EngineError {
+  readonly exitCode: number
+  constructor(message: string, exitCode: number) {
+    super('failed', message)
+    this.exitCode = exitCode
+  }
+}
+
+/** What a RUN has of the network. `netnsPath` undefined: the machine's own. Texts are of /etc/resolv.conf and /etc/hosts. */
+export interface BuildSandbox { netnsPath: string | undefined; resolvConf: string; hosts?: string; close(): Promise<void> }
+
+/** Network for build steps: the agent, the Docker front or a test gives a sandbox with a way out, or what `network` names. */
+export interface BuildNetwork { open(id: string, options?: { network?: string; extraHosts?: string[] }): Promise<BuildSandbox> }
 
 export interface Engine {
   readonly containers: ContainerService

@@ -14,6 +14,8 @@ import { CACHE_ROOT_LABEL } from '../images/remove.ts'
 export interface CachedStep {
   /** When the step was done: images from the cache keep their time, and so their id. */
   created: string
+  /** History's text of the step. */
+  createdBy?: string
   /** Left out for steps that change only the configuration, or nothing. */
   layer?: { descriptor: Descriptor; diffId: string; chainId: string }
 }
@@ -105,16 +107,22 @@ export class BuildCache {
     await this.#saving
   }
 
-  /** Forgets what is old or too much; `all`: everything. Resolves with the bytes of the blobs let go. */
-  async prune(all = false): Promise<number> {
+  list(): { id: string; step: CachedStep; usedAtMs: number }[] {
+    return [...this.#entries].map(([id, e]) => ({ id, step: e, usedAtMs: e.usedAtMs }))
+  }
+
+  /** Forgets what is old or too much; with limits of its caller's, only by these. Resolves with keys and the bytes of the blobs let go. */
+  async prune(limits: { maxEntries?: number; olderThanMs?: number; keepBytes?: number } = {
+    maxEntries: MAX_ENTRIES, olderThanMs: Date.now() - MAX_AGE_MS, keepBytes: MAX_BYTES,
+  }): Promise<{ ids: string[]; bytes: number }> {
+    const { maxEntries = Infinity, olderThanMs = -Infinity, keepBytes = Infinity } = limits
     const byUse = [...this.#entries].sort((a, b) => b[1].usedAtMs - a[1].usedAtMs)
-    const oldest = Date.now() - MAX_AGE_MS
     let total = 0
     const gone = byUse.filter(([, e], i) => {
       total += e.layer?.descriptor.size ?? 0
-      return all || i >= MAX_ENTRIES || e.usedAtMs < oldest || total > MAX_BYTES
+      return i >= maxEntries || e.usedAtMs < olderThanMs || total > keepBytes
     })
-    if (gone.length === 0) return 0
+    if (gone.length === 0) return { ids: [], bytes: 0 }
     for (const [key] of gone) this.#entries.delete(key)
     this.#dirty = true
     const kept = new Set([...this.#entries.values()].map(e => e.layer?.descriptor.digest))
@@ -126,7 +134,7 @@ export class BuildCache {
       bytes += size
     }
     await this.save()
-    return bytes
+    return { ids: gone.map(([key]) => key), bytes }
   }
 
   async #release(digest: string): Promise<void> {

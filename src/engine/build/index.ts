@@ -7,19 +7,22 @@ import { decompress } from '../archive/compression.ts'
 import { indexTar } from '../archive/tar-index.ts'
 import type { TarIndex } from '../archive/tar-index.ts'
 import { EngineError } from '../engine.ts'
-import type { Builder, BuildNetwork, BuildOptions, ImageInfo } from '../engine.ts'
+import type { BuildCacheEntry, Builder, BuildNetwork, BuildOptions, ImageInfo } from '../engine.ts'
 import { nameImage, writeImage } from '../images/assemble.ts'
 import { withLease } from '../images/content.ts'
 import type { EngineImages } from '../images/index.ts'
 import { OCI_CONFIG, OCI_MANIFEST } from '../images/media-types.ts'
 import { familiar, formatReference, parseReference } from '../images/reference.ts'
 import { toInfo } from '../images/store.ts'
+import { parsePlatform } from '../images/platform.ts'
 import { BuildCache } from './cache.ts'
+import { CacheMounts } from './cache-mounts.ts'
 import { parseDockerfile } from './dockerfile.ts'
 import { parseDockerignore } from './dockerignore.ts'
 import { clearMounts } from './rootfs.ts'
 import type { RunStep } from './run.ts'
-import { StageBuilder } from './stage.ts'
+import type { ImportedImage } from './imported.ts'
+import { buildStages } from './stages.ts'
 import { archiveTree } from './tree.ts'
 
 export type { RunStep } from './run.ts'
@@ -33,16 +36,11 @@ export interface BuilderDeps {
   network(): BuildNetwork | undefined
 }
 
-export interface EngineBuilder extends Builder {
-  /** Empties the build cache; resolves with the bytes of the layers let go. */
-  prune(): Promise<number>
-}
-
 /** A context is sources, not disks. */
 const CONTEXT_LIMITS = { maxBytes: 8 * 2 ** 30, maxMembers: 500_000, special: 'refuse' as const }
 
 /** Clears what a killed engine left (images/index.ts has removed its leases) and reads the cache. */
-export async function createBuilder(deps: BuilderDeps): Promise<EngineBuilder> {
+export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
   const x = deps.images.context
   const mountDir = join(deps.dataDir, 'mounts')
   const runDir = join(deps.dataDir, 'run')
@@ -50,6 +48,7 @@ export async function createBuilder(deps: BuilderDeps): Promise<EngineBuilder> {
   await clearMounts(mountDir)
   await clearMounts(runDir)
   const cache = new BuildCache(x, join(deps.dataDir, 'cache.json'))
+  const caches = new CacheMounts(join(deps.dataDir, 'cache-mounts'))
   await cache.load()
 
   async function build(options: BuildOptions): Promise<ImageInfo> {
@@ -58,6 +57,12 @@ export async function createBuilder(deps: BuilderDeps): Promise<EngineBuilder> {
       if (r.digest !== undefined) throw new EngineError('invalid', `"${t}" cannot be a tag: it has a digest`)
       return formatReference(r)
     })
+    if (options.platform !== undefined && options.platform !== '') {
+      const wanted = parsePlatform(options.platform)
+      if (wanted.os !== x.platform.os || wanted.architecture !== x.platform.architecture) {
+        throw new EngineError('invalid', `cannot build for ${options.platform}: this machine builds and runs ${x.platform.os}/${x.platform.architecture} only`)
+      }
+    }
     const signal = options.signal ?? new AbortController().signal
     signal.throwIfAborted()
     const context = await openContext(options)
@@ -86,11 +91,10 @@ export async function createBuilder(deps: BuilderDeps): Promise<EngineBuilder> {
     for (const w of file.warnings) stream(`${w}\n`)
     const ignoreFile = context.members.has(`${path}.dockerignore`) ? `${path}.dockerignore` : '.dockerignore'
     const ignored = context.members.has(ignoreFile) ? parseDockerignore(await contextText(context, ignoreFile)) : undefined
-    const stages = new StageBuilder({
-      x, images: deps.images, cache, lease, signal, mountDir, runDir, runStep: deps.runStep, network: deps.network, file, options,
-      context: archiveTree(context, { ignored, rootOwned: true }), stream,
+    const result = await buildStages({
+      x, images: deps.images, cache, caches, lease, signal, mountDir, runDir, runStep: deps.runStep, network: deps.network, file, options,
+      imported: await importedImages(options.cacheFrom ?? []), context: archiveTree(context, { ignored, rootOwned: true }), stream,
     })
-    const result = await stages.build()
     const bytes = Buffer.from(JSON.stringify(result.config))
     signal.throwIfAborted()
     const target = await writeImage(x, bytes, { config: OCI_CONFIG, manifest: OCI_MANIFEST }, result.layers, result.chainId, lease)
@@ -105,7 +109,36 @@ export async function createBuilder(deps: BuilderDeps): Promise<EngineBuilder> {
     return info
   }
 
-  return { build, prune: () => cache.prune(true) }
+  /** Those that are here; others are no help, and no error. */
+  async function importedImages(references: string[]): Promise<ImportedImage[]> {
+    const found = await Promise.all(references.map(r => x.store.lookup(r).catch(() => undefined)))
+    return found.flatMap(f => (f === undefined ? [] : [{ config: f.resolved.config, layers: f.resolved.manifest.layers }]))
+  }
+
+  return {
+    build,
+    async cache() {
+      const steps = cache.list().map(({ id, step, usedAtMs }): BuildCacheEntry => ({
+        id, description: step.createdBy ?? '', sizeBytes: step.layer?.descriptor.size ?? 0, createdAtMs: Date.parse(step.created), usedAtMs, inUse: false,
+      }))
+      const mounts = (await caches.list()).map((m): BuildCacheEntry => ({ ...m, description: 'a folder of RUN --mount=type=cache' }))
+      return [...steps, ...mounts]
+    },
+    async prune(options = {}) {
+      const all = options.olderThanMs === undefined && options.keepBytes === undefined
+      const out = await cache.prune(all ? { maxEntries: 0 } : options)
+      // The oldest first, as far as what is kept allows.
+      let kept = cache.list().reduce((sum, e) => sum + (e.step.layer?.descriptor.size ?? 0), 0)
+      for (const m of (await caches.list()).sort((a, b) => b.usedAtMs - a.usedAtMs)) {
+        kept += m.sizeBytes
+        if (m.inUse || !(all || m.usedAtMs < (options.olderThanMs ?? -Infinity) || kept > (options.keepBytes ?? Infinity))) continue
+        await caches.remove(m.id)
+        out.ids.push(m.id)
+        out.bytes += m.sizeBytes
+      }
+      return out
+    },
+  }
 }
 
 async function contextText(context: TarIndex, path: string, otherwise?: string): Promise<string> {

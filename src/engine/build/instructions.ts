@@ -52,12 +52,12 @@ export function applyConfig(f: Frame, i: Instruction): string {
     case 'CMD':
       c.Cmd = commandOf(c, i)
       f.cmdSet = true
-      return `CMD ${JSON.stringify(c.Cmd)}`
+      return `CMD ${listText(c.Cmd)}`
     case 'ENTRYPOINT':
       c.Entrypoint = i.args === '' ? null : commandOf(c, i)
       // A command meant for the base's entrypoint makes no sense for this one.
       if (!f.cmdSet) delete c.Cmd
-      return `ENTRYPOINT ${JSON.stringify(c.Entrypoint)}`
+      return `ENTRYPOINT ${listText(c.Entrypoint ?? [])}`
     case 'WORKDIR': {
       c.WorkingDir = posix.resolve(c.WorkingDir || '/', word(i.args))
       return `WORKDIR ${c.WorkingDir}`
@@ -69,7 +69,7 @@ export function applyConfig(f: Frame, i: Instruction): string {
       const paths = (i.json ?? splitWords(i.args, f.escape)).map(word)
       if (paths.some(p => p.trim() === '')) throw parseError(i.line, 'VOLUME specified can not be an empty string')
       c.Volumes = { ...c.Volumes, ...Object.fromEntries(paths.map(p => [p, {}])) }
-      return `VOLUME ${paths.join(' ')}`
+      return `VOLUME [${paths.join(' ')}]`
     }
     case 'STOPSIGNAL':
       c.StopSignal = word(i.args)
@@ -78,7 +78,7 @@ export function applyConfig(f: Frame, i: Instruction): string {
     case 'SHELL':
       if (i.json === undefined || i.json.length === 0) throw parseError(i.line, 'SHELL requires the arguments to be in JSON form')
       c.Shell = i.json
-      return `SHELL ${JSON.stringify(i.json)}`
+      return `SHELL [${i.json.join(' ')}]`
     case 'MAINTAINER':
       f.author = i.args
       return `MAINTAINER ${i.args}`
@@ -94,6 +94,9 @@ export function applyConfig(f: Frame, i: Instruction): string {
     default: throw new EngineError('failed', `${i.name} does not only change the configuration`)
   }
 }
+
+/** As docker's history writes a list. */
+function listText(words: string[]): string { return `[${words.map(w => JSON.stringify(w)).join(' ')}]` }
 
 /** JSON form as it is, shell form through the stage's shell. */
 export function commandOf(c: RuntimeConfig, i: Instruction): string[] {

@@ -14,6 +14,8 @@ import type { Node, Tree } from './tree.ts'
 const run = promisify(execFile)
 
 export interface MountedRootfs extends Tree {
+  /** Where it is mounted; empty for a tree without files. */
+  root: string
   /** Text of a regular file of at most `maxBytes`; undefined if there is none. The path must be free of links. */
   text(path: string, maxBytes: number): Promise<string | undefined>
   close(): Promise<void>
@@ -21,6 +23,7 @@ export interface MountedRootfs extends Tree {
 
 /** The tree of an image without layers. */
 export const EMPTY_ROOTFS: MountedRootfs = {
+  root: '',
   lstat: path => Promise.resolve(path === '' ? { path: '', type: 'directory', mode: 0o755, uid: 0, gid: 0, sizeBytes: 0, mtimeMs: 0 } : undefined),
   list: () => Promise.resolve([]),
   read: () => { throw new EngineError('failed', 'an empty file system has no files') },
@@ -29,17 +32,19 @@ export const EMPTY_ROOTFS: MountedRootfs = {
   close: () => Promise.resolve(),
 }
 
-/** Mounts the snapshot below `dir`. Close it: the mount and its view go. */
-export async function mountRootfs(x: ImageContext, dir: string, chainId: string, lease: string): Promise<MountedRootfs> {
+/** Mounts the snapshot below `dir`; `writable`: what is written is thrown away. Close it: the mount and its view go. */
+export async function mountRootfs(
+  x: ImageContext, dir: string, chainId: string, lease: string, { writable = false }: { writable?: boolean } = {},
+): Promise<MountedRootfs> {
   if (chainId === '') return EMPTY_ROOTFS
   const id = randomBytes(6).toString('hex')
   const key = `gantry-view-${id}`
   const root = join(dir, id)
-  const mounts = await x.containerd.snapshots.view({ snapshotter: x.snapshotter, key, parent: chainId }, { lease })
+  const mounts = await x.containerd.snapshots[writable ? 'prepare' : 'view']({ snapshotter: x.snapshotter, key, parent: chainId }, { lease })
   const dropView = (): Promise<void> => x.containerd.snapshots.remove(x.snapshotter, key)
   try {
     await mkdir(root, { recursive: true, mode: 0o700 })
-    await mountReadOnly(mounts, root)
+    await mountSnapshot(mounts, root, writable)
   } catch (e) {
     await rmdir(root).catch(() => undefined)
     await dropView().catch(() => undefined)
@@ -47,6 +52,7 @@ export async function mountRootfs(x: ImageContext, dir: string, chainId: string,
   }
   return {
     ...directoryTree(root),
+    root,
     async text(path, maxBytes) {
       const handle = await open(join(root, path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(() => undefined)
       if (handle === undefined) return undefined
@@ -65,10 +71,10 @@ export async function mountRootfs(x: ImageContext, dir: string, chainId: string,
   }
 }
 
-async function mountReadOnly(mounts: Mount[], root: string): Promise<void> {
+async function mountSnapshot(mounts: Mount[], root: string, writable: boolean): Promise<void> {
   const m = mounts[0]
   if (m === undefined || mounts.length !== 1) throw new EngineError('failed', 'the snapshotter gives no single mount for a layer')
-  let options = [...m.options.filter(o => o !== 'rw' && o !== 'ro' && o !== 'rbind'), 'ro']
+  let options = [...m.options.filter(o => o !== 'rw' && o !== 'ro' && o !== 'rbind'), writable ? 'rw' : 'ro']
   let cwd = '/'
   const lower = options.find(o => o.startsWith('lowerdir='))
   if (lower !== undefined) {
@@ -83,7 +89,7 @@ async function mountReadOnly(mounts: Mount[], root: string): Promise<void> {
   const bind = m.type === 'bind'
   try {
     // A bind mount takes its source's flags; the view is nobody's to write anyway, and this process only reads.
-    await run('mount', bind ? ['--bind', '-o', 'ro', m.source, root] : ['-t', m.type, '-o', options.join(','), m.source, root], { cwd })
+    await run('mount', bind ? ['--bind', '-o', writable ? 'rw' : 'ro', m.source, root] : ['-t', m.type, '-o', options.join(','), m.source, root], { cwd })
   } catch (e) {
     throw new EngineError('failed', `a layer cannot be mounted: ${(e as { stderr?: string }).stderr?.trim() || (e as Error).message}`)
   }

@@ -4,12 +4,13 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Code, hasCode } from '../containerd/index.ts'
 import type { StepOptions } from '../containers/run-step.ts'
-import { EngineError } from '../engine.ts'
+import { BuildFailure, EngineError } from '../engine.ts'
 import type { BuildNetwork, Mount } from '../engine.ts'
 import type { ImageContext } from '../images/assemble.ts'
 import { OCI_LAYER } from '../images/media-types.ts'
 import type { Descriptor } from '../images/media-types.ts'
 import { chainId } from '../images/unpack.ts'
+import { removeMountPoints } from './stubs.ts'
 
 /** Runs one process to its end; resolves with its exit code. Aborting kills it and rejects. */
 export type RunStep = (options: StepOptions) => Promise<number>
@@ -21,10 +22,25 @@ const EMPTY_DIFF = 'sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfa
 
 export interface RunContext { x: ImageContext; runStep: RunStep; network(): BuildNetwork | undefined; dir: string; lease: string; signal: AbortSignal }
 
-/** Rejects with `failed` and the exit code for a command that failed; resolves with undefined if it changed no file. */
+export interface RunProcess {
+  id: string
+  args: string[]
+  env: string[]
+  cwd: string
+  user: string
+  /** A here-document that begins with `#!`, to be run itself. */
+  script?: string
+  mounts: Mount[]
+  network?: string
+  extraHosts?: string[]
+  limits?: StepOptions['limits']
+}
+
+const SCRIPT = '/dev/pipes/script'
+
+/** Rejects with a BuildFailure for a command that failed; resolves with undefined if it changed no file. */
 export async function runLayer(
-  r: RunContext, parent: string,
-  process: { id: string; args: string[]; env: string[]; cwd: string; user: string }, shown: string, onOutput: (data: Buffer) => void,
+  r: RunContext, parent: string, process: RunProcess, shown: string, onOutput: (data: Buffer) => void,
 ): Promise<StepLayer | undefined> {
   const { x, lease } = r
   if (parent === '') throw new EngineError('invalid', 'RUN in an image without files: COPY or ADD something that can be run first')
@@ -33,23 +49,42 @@ export async function runLayer(
   const key = `gantry-build-${process.id}`
   const files = join(r.dir, process.id)
   await mkdir(files, { recursive: true, mode: 0o755 })
-  const [sandbox] = await Promise.all([
-    network.open(process.id),
+  const { network: name, extraHosts } = process
+  const [sandbox, snapshot] = await Promise.all([
+    network.open(process.id, { ...(name === undefined ? {} : { network: name }), ...(extraHosts === undefined ? {} : { extraHosts }) }),
     x.containerd.snapshots.prepare({ snapshotter: x.snapshotter, key, parent }, { lease }),
   ])
   try {
     await writeFile(join(files, 'resolv.conf'), sandbox.resolvConf)
-    await writeFile(join(files, 'hosts'), '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n')
-    const mounts: Mount[] = ['resolv.conf', 'hosts'].map(f => ({ type: 'bind', source: join(files, f), target: `/etc/${f}` }))
+    await writeFile(join(files, 'hosts'), sandbox.hosts ?? `${LOCAL_HOSTS}${(extraHosts ?? []).map(hostLine).join('')}`)
+    const mounts: Mount[] = [...['resolv.conf', 'hosts'].map((f): Mount => ({ type: 'bind', source: join(files, f), target: `/etc/${f}` })), ...process.mounts]
+    let { args } = process
+    if (process.script !== undefined) {
+      await writeFile(join(files, 'script'), process.script, { mode: 0o755 })
+      mounts.push({ type: 'bind', source: join(files, 'script'), target: SCRIPT, readOnly: true })
+      args = [SCRIPT]
+    }
     r.signal.throwIfAborted()
-    const code = await r.runStep({ ...process, snapshotKey: key, mounts, network: { path: sandbox.netnsPath }, onOutput, signal: r.signal })
-    if (code !== 0) throw new EngineError('failed', `The command '${shown}' returned a non-zero code: ${code}`)
+    const code = await r.runStep({
+      id: process.id, args, env: process.env, cwd: process.cwd, user: process.user, snapshotKey: key, mounts, onOutput, signal: r.signal,
+      network: sandbox.netnsPath === undefined ? 'host' : { path: sandbox.netnsPath }, ...(process.limits === undefined ? {} : { limits: process.limits }),
+    })
+    if (code !== 0) throw new BuildFailure(`The command '${shown}' returned a non-zero code: ${code}`, code)
+    removeMountPoints(snapshot, mounts.map(m => m.target))
     return await commitLayer(x, key, parent, lease)
   } finally {
     await x.containerd.snapshots.remove(x.snapshotter, key).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
     await sandbox.close()
     await rm(files, { recursive: true, force: true })
   }
+}
+
+const LOCAL_HOSTS = '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n'
+
+/** `name:ip` as a line of /etc/hosts. */
+function hostLine(text: string): string {
+  const at = text.indexOf(':')
+  return `${text.slice(at + 1)}\t${text.slice(0, at)}\n`
 }
 
 async function commitLayer(x: ImageContext, key: string, parent: string, lease: string): Promise<StepLayer | undefined> {
