@@ -38,6 +38,7 @@ export interface ImageFacts {
   parent: string
   config: ContainerConfig
   os: string
+  architecture: string
 }
 
 /**
