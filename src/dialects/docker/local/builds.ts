@@ -1,5 +1,6 @@
 /** `docker build` on this machine's builder. */
 import type { Readable } from 'node:stream'
+import { parseDuration } from '../../../engine/build/instructions.ts'
 import { EngineError } from '../../../engine/engine.ts'
 import type { BuildOptions, Engine, Progress, Resources } from '../../../engine/engine.ts'
 import type { BuildRequest, BuildsBackend } from '../backend.ts'
@@ -39,7 +40,9 @@ export function createBuilds({ engine, events }: { engine: Engine; events: Event
 
     async prune({ all, filters, keepBytes }) {
       const until = filters['until']?.[0]
-      const limits = { ...(until === undefined ? {} : { olderThanMs: Date.now() - durationMs(until) }), ...(keepBytes === undefined || keepBytes === 0 ? {} : { keepBytes }) }
+      const limits = {
+        ...(until === undefined ? {} : { olderThanMs: Date.now() - durationMs(until) }), ...(keepBytes === undefined || keepBytes === 0 ? {} : { keepBytes }),
+      }
       // Every step is of an image or of none: there are no others to spare without `all`.
       const { ids, bytes } = await builder.prune(all || Object.keys(limits).length === 0 ? {} : limits)
       events.emit('builder', 'prune', '', { reclaimed: String(bytes) })
@@ -48,8 +51,8 @@ export function createBuilds({ engine, events }: { engine: Engine; events: Event
 
     async cache() {
       return (await builder.cache()).map((e): BuildCacheRecord => ({
-        ID: e.id, Type: e.description.includes('type=cache') ? 'exec.cachemount' : 'regular', Description: e.description, InUse: e.inUse, Shared: false, Size: e.sizeBytes,
-        CreatedAt: new Date(e.createdAtMs).toISOString(), LastUsedAt: new Date(e.usedAtMs).toISOString(), UsageCount: 1,
+        ID: e.id, Type: e.description.includes('type=cache') ? 'exec.cachemount' : 'regular', Description: e.description, InUse: e.inUse, Shared: false,
+        Size: e.sizeBytes, CreatedAt: new Date(e.createdAtMs).toISOString(), LastUsedAt: new Date(e.usedAtMs).toISOString(), UsageCount: 1,
       }))
     },
   }
@@ -58,7 +61,8 @@ export function createBuilds({ engine, events }: { engine: Engine; events: Event
 function toOptions(r: BuildRequest, context: Readable, dockerfile: string | undefined): BuildOptions {
   const resources: Resources = {
     ...(r.memoryBytes ? { memoryBytes: r.memoryBytes } : {}), ...(r.memorySwapBytes ? { memorySwapBytes: r.memorySwapBytes } : {}),
-    ...(r.cpuShares ? { cpuShares: r.cpuShares } : {}), ...(r.cpuPeriodUs ? { cpuPeriodUs: r.cpuPeriodUs } : {}), ...(r.cpuQuotaUs ? { cpuQuotaUs: r.cpuQuotaUs } : {}),
+    ...(r.cpuShares ? { cpuShares: r.cpuShares } : {}), ...(r.cpuPeriodUs ? { cpuPeriodUs: r.cpuPeriodUs } : {}),
+    ...(r.cpuQuotaUs ? { cpuQuotaUs: r.cpuQuotaUs } : {}),
     ...(r.cpusetCpus ? { cpusetCpus: r.cpusetCpus } : {}), ...(r.cpusetMems ? { cpusetMems: r.cpusetMems } : {}),
   }
   return {
@@ -99,7 +103,7 @@ function toDockerError(e: unknown): unknown {
 
 /** Go's durations, as `--filter until=24h` has them. */
 function durationMs(text: string): number {
-  const units: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
-  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) throw new DockerError('invalid', `invalid filter 'until=${text}': a duration such as 24h is wanted`)
-  return [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)].reduce((sum, m) => sum + Number(m[1]) * units[m[2]!]!, 0)
+  const ns = parseDuration(text)
+  if (ns === undefined) throw new DockerError('invalid', `invalid filter 'until=${text}': a duration such as 24h is wanted`)
+  return ns / 1e6
 }
