@@ -11,8 +11,8 @@ import type { ApiObject, Event, ObjectReference } from './types/index.ts'
 import { systemClock } from './workqueue.ts'
 import type { Clock } from './workqueue.ts'
 
-/** Writes at a time; more would compete with the writes that matter. */
-const IN_FLIGHT = 4
+/** Writes at a time: they share one commit of the store; more would compete with the writes that matter. */
+const IN_FLIGHT = 16
 /** News that repeats is counted on the same Event for this long. */
 const REPEAT_MS = 10 * 60_000
 /** Subjects remembered for counting. */
