@@ -83,13 +83,15 @@ function registryHost(key: string): string {
 
 function toAuth(a: AuthConfig): { username?: string; password?: string; token?: string } {
   const token = a.registrytoken ?? a.identitytoken
-  return { ...(a.username === undefined ? {} : { username: a.username }), ...(a.password === undefined ? {} : { password: a.password }), ...(token ? { token } : {}) }
+  return {
+    ...(a.username === undefined ? {} : { username: a.username }), ...(a.password === undefined ? {} : { password: a.password }), ...(token ? { token } : {}),
+  }
 }
 
 function toMessage(p: Progress): JsonMessage {
   if (p.stream !== undefined) return { stream: p.stream }
-  const detail = p.currentBytes === undefined ? {} : { progressDetail: { current: p.currentBytes, ...(p.totalBytes === undefined ? {} : { total: p.totalBytes }) } }
-  return { status: p.status, ...(p.id === undefined ? {} : { id: p.id }), ...detail }
+  const progressDetail = p.currentBytes === undefined ? undefined : { current: p.currentBytes, ...(p.totalBytes === undefined ? {} : { total: p.totalBytes }) }
+  return { status: p.status, ...(p.id === undefined ? {} : { id: p.id }), ...(progressDetail && { progressDetail }) }
 }
 
 const KINDS: Record<EngineError['code'], DockerErrorKind> = {
