@@ -1,14 +1,14 @@
 /** Filling an empty volume from a folder of an image. */
 import { execFile } from 'node:child_process'
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { NamedVolumeError } from './named.ts'
 
 const exec = promisify(execFile)
 const COPY_MS = 30 * 60_000
-/** Name of a copy under way, beside the volume's data; worth nothing after a restart. */
-export const FILLING = '_filling'
+/** How names of copies under way begin, beside the volume's data; worth nothing after a restart. */
+export const FILLING = '_filling-'
 
 export async function isFolder(path: string): Promise<boolean> { return (await stat(path).catch(() => undefined))?.isDirectory() === true }
 
@@ -19,9 +19,9 @@ export async function isEmpty(path: string): Promise<boolean> { return (await re
  * folder above `target` of our own.
  */
 export async function fillBySwap(source: string, target: string): Promise<void> {
-  const temporary = join(dirname(target), FILLING)
-  await rm(temporary, { recursive: true, force: true })
-  await mkdir(temporary, { mode: 0o755 })
+  // A name of its own: a predecessor's cp may still be at work.
+  const temporary = await mkdtemp(join(dirname(target), FILLING))
+  await chmod(temporary, 0o755)
   try {
     await fillInPlace(source, temporary)
     // Replaces an empty folder in one step; fails if something has come into it meanwhile, which then stays.

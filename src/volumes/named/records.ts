@@ -51,7 +51,7 @@ export class RecordStore {
         continue
       }
       const text = await readFile(join(folder, RECORD), 'utf8').catch(() => undefined)
-      await rm(join(folder, FILLING), { recursive: true, force: true })
+      for (const inner of await readdir(folder)) if (inner.startsWith(FILLING)) await rm(join(folder, inner), { recursive: true, force: true })
       if (text !== undefined) records.push(JSON.parse(text) as VolumeRecord)
     }
     return records

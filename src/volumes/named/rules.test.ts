@@ -21,7 +21,8 @@ test('names as dockerd takes them', () => {
 
 test('options of the local driver', () => {
   const of = (options: Record<string, string>): string => message(() => checkLocalOptions('v', options))
-  for (const good of [{}, { type: 'tmpfs', device: 'tmpfs' }, { type: 'none', o: 'bind', device: '/x' }, { size: '0' }]) assert.equal(of(good), '')
+  const good: Record<string, string>[] = [{}, { type: 'tmpfs', device: 'tmpfs' }, { type: 'none', o: 'bind', device: '/x' }, { size: '0' }]
+  for (const options of good) assert.equal(of(options), '')
   assert.equal(of({ colour: 'red' }), 'create v: invalid option: "colour"')
   assert.equal(of({ device: '/x' }), 'create v: missing required option: "type"')
   assert.equal(of({ type: 'tmpfs' }), 'create v: missing required option: "device"')
