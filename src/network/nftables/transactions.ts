@@ -13,6 +13,12 @@ interface Pending {
 export class NftTransactions {
   #pending: Pending[] = []
   #running: Promise<void> | undefined
+  readonly #load: (text: string) => Promise<unknown>
+
+  /** `load` carries one transaction to the kernel; default: an `nft -f -` of its own. */
+  constructor(load: (text: string) => Promise<unknown> = (text) => run('nft', ['-f', '-'], { input: text })) {
+    this.#load = load
+  }
 
   /** All of `commands` or none. Changes take effect in the order of the calls. */
   apply(commands: string[]): Promise<void> {
@@ -52,6 +58,6 @@ export class NftTransactions {
   }
 
   async #send(commands: string[]): Promise<void> {
-    await run('nft', ['-f', '-'], { input: commands.join('\n') + '\n' })
+    await this.#load(commands.join('\n') + '\n')
   }
 }
