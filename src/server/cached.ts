@@ -54,7 +54,7 @@ export class Cached {
     return this.revision === 0 ? [this.bytes] : this.#codec.aroundRevision(this.bytes, this.revision)
   }
 
-  /** Bytes are made of it only once: nobody needs it afterwards. */
+  /** It is dropped here: bytes are made of it, once, and give it back if it is asked for again. */
   #takePlain(): Buffer {
     encodings.count++
     const plain = this.#plain ?? this.#codec.encode({ ...this.object, metadata: { ...this.object.metadata, resourceVersion: undefined } })
@@ -65,6 +65,7 @@ export class Cached {
   /** The same state under another revision: what a deletion shows. */
   at(revision: number): Cached {
     const metadata = { ...this.object.metadata }
-    return new Cached(this.#codec, { ...this.object, metadata }, revision, this.#plain)
+    const plain = this.#plain ?? (this.#bytes === undefined ? undefined : Buffer.concat(this.plainParts()))
+    return new Cached(this.#codec, { ...this.object, metadata }, revision, plain)
   }
 }
