@@ -11,10 +11,13 @@ import { Containers } from './containers/service.ts'
 import type { ResolvedImage } from './containers/service.ts'
 import { EngineError } from './engine.ts'
 import type { BuildNetwork, Engine, EngineOptions } from './engine.ts'
+import { commitImage } from './filesystem/commit.ts'
 import { createImageService } from './images/index.ts'
 import type { EngineImages } from './images/index.ts'
 
 export * from './engine.ts'
+export { supportedResources } from './containers/oci-resources.ts'
+export type { SupportedResources } from './containers/oci-resources.ts'
 
 /** How long an engine waits for its containerd to come up. */
 const CONTAINERD_MS = 30_000
@@ -41,10 +44,16 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   let images: EngineImages | undefined
   const containers = new Containers({
     client, dataDir, runDir, containerdSocket, loggerSocket, snapshotter, cgroupRoot, events, resolveImage: (reference) => resolve(images, reference),
+    commit: (imageId, layer, o) => {
+      if (images === undefined) throw new EngineError('unavailable', 'the engine is starting')
+      return commitImage(images.context, imageId, layer, o)
+    },
   })
   await containers.open()
   const users = (): ReturnType<Containers['imageUsers']> => containers.imageUsers()
-  images = await createImageService({ containerd: client, snapshotter, dataDir: join(dataDir, 'images'), users })
+  images = await createImageService({
+    containerd: client, snapshotter, dataDir: join(dataDir, 'images'), users, ...(options.registries === undefined ? {} : { registries: options.registries }),
+  })
   let network: BuildNetwork | undefined
   const builder = await createBuilder({
     images, dataDir: join(dataDir, 'build'), runStep: (step) => containers.runStep(step), network: () => network,

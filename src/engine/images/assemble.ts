@@ -4,7 +4,10 @@ import { EngineError } from '../engine.ts'
 import type { ImageInfo } from '../engine.ts'
 import { putDocument } from './content.ts'
 import { isDigest } from './reference.ts'
-import { DANGLING, toInfo } from './store.ts'
+import type { Parents } from './parents.ts'
+import type { LayerSizes } from './sizes.ts'
+import type { Registries } from '../registry/registries.ts'
+import { KEPT, toInfo, UNTAGGED } from './store.ts'
 import type { ImageStore, Tagging } from './store.ts'
 import type { Unpacker } from './unpack.ts'
 import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
@@ -19,6 +22,10 @@ export interface ImageContext {
   platform: Platform
   store: ImageStore
   unpacker: Unpacker
+  /** Shared with the builder. */
+  parents: Parents
+  sizes: LayerSizes
+  registries: Registries
   /** For spooled archives; private to the engine. */
   spoolDir: string
   users(): ImageUser[]
@@ -73,35 +80,48 @@ export async function writeImage(
   return putDocument(x.containerd, types.manifest, Buffer.from(JSON.stringify(manifest)), manifestLabels(manifest), lease)
 }
 
-/**
- * Gives names to a target. An image that loses its last name thereby is kept without one while containers use it.
- * Resolves with the image.
- */
-export async function nameImage(
-  x: ImageContext, names: string[], target: Descriptor, lease: string, tagging: Tagging = { taggedAtMs: Date.now(), origin: 'local' },
-): Promise<ImageInfo> {
+export interface Naming extends Partial<Tagging> {
+  /** As Docker does: an image that loses its last name thereby stays, untagged. Otherwise only while containers use it. */
+  keepReplaced?: boolean
+}
+
+/** Gives names to a target; with none it is kept untagged. Resolves with the image. */
+export async function nameImage(x: ImageContext, names: string[], target: Descriptor, lease: string, naming: Naming = {}): Promise<ImageInfo> {
+  const tagging: Tagging = { taggedAtMs: naming.taggedAtMs ?? Date.now(), origin: naming.origin ?? 'local' }
+  const resolved = await x.store.resolve(target)
   for (const name of names) {
     const before = x.store.record(name)
-    if (before !== undefined && before.targetDigest !== target.digest) await keepIfUsed(x, before.target, name, lease)
+    if (before !== undefined && before.targetDigest !== target.digest) {
+      await (naming.keepReplaced === true ? keepUntagged : keepIfUsed)(x, before.target, name, lease)
+    }
     await x.store.put(name, target, tagging, lease)
   }
-  const resolved = await x.store.resolve(target)
+  if (names.length > 0) await x.store.delete(`${UNTAGGED}${resolved.id}`, false)
+  else if (!(await x.store.recordsOf(resolved.id)).some(r => !r.name.startsWith(KEPT))) await x.store.put(`${UNTAGGED}${resolved.id}`, target, tagging, lease)
   return toInfo(resolved, await x.store.recordsOf(resolved.id))
 }
 
-/** Makes a nameless record for a target about to lose the name `losing`, if a container uses it and no other name does. */
+/** Keeps what a target means as an untagged image, if it has no other name than `losing`. */
+async function keepUntagged(x: ImageContext, target: Descriptor, losing: string, lease: string): Promise<void> {
+  const resolved = await x.store.resolve(target).catch(() => undefined)
+  if (resolved === undefined) return
+  const others = (await x.store.recordsOf(resolved.id)).some(r => r.name !== losing && !r.name.startsWith(KEPT))
+  if (!others) await x.store.put(`${UNTAGGED}${resolved.id}`, target, { taggedAtMs: Date.now(), origin: 'local' }, lease)
+}
+
+/** Makes a hidden record for a target about to lose the name `losing`, if a container uses it and no other name does. */
 export async function keepIfUsed(x: ImageContext, target: Descriptor, losing: string, lease: string): Promise<boolean> {
   const resolved = await x.store.resolve(target).catch(() => undefined)
   if (resolved === undefined || !x.users().some(u => u.imageId === resolved.id)) return false
   for (const r of await x.store.recordsOf(resolved.id)) if (r.name !== losing) return true
-  await x.store.put(`${DANGLING}${target.digest}`, target, { taggedAtMs: Date.now(), origin: 'local' }, lease)
+  await x.store.put(`${KEPT}${target.digest}`, target, { taggedAtMs: Date.now(), origin: 'local' }, lease)
   return true
 }
 
-/** Drops nameless records that no container uses any more. */
-export async function sweepDangling(x: ImageContext): Promise<void> {
+/** Drops hidden records that no container uses any more. */
+export async function sweepKept(x: ImageContext): Promise<void> {
   for (const r of [...x.store.records()]) {
-    if (!r.name.startsWith(DANGLING)) continue
+    if (!r.name.startsWith(KEPT)) continue
     const resolved = await x.store.resolve(r.target).catch(() => undefined)
     if (resolved === undefined || !x.users().some(u => u.imageId === resolved.id)) await x.store.delete(r.name, false)
   }

@@ -11,6 +11,8 @@ import type { Descriptor } from './media-types.ts'
 export const MAX_DOCUMENT_BYTES = 4 << 20
 /** Pieces in which bytes go to containerd: each is acknowledged, so small ones would cost a round trip each. */
 const WRITE_BYTES = 1 << 20
+/** Begins the names of uploads that nobody resumes. */
+export const PLAIN_REF = 'plain-'
 const LEASE_MS = 24 * 3600_000
 /** Marks our leases; its value says what for. */
 export const LEASE_LABEL = 'gantry/lease'
@@ -65,6 +67,8 @@ function lease(kind: string): { labels: Record<string, string>; expiresMs: numbe
 export async function removeStaleLeases(c: ContainerdClient): Promise<void> {
   const stale = (await c.leases.list()).filter(l => l.labels[LEASE_LABEL] !== undefined && l.labels[LEASE_LABEL] !== 'pull')
   await Promise.all(stale.map(l => c.leases.delete(l.id)))
+  // Layers half decompressed belong to a pull, but are begun anew.
+  for (const s of await c.content.statuses()) if (s.ref.startsWith(PLAIN_REF)) await c.content.abort(s.ref).catch(() => undefined)
 }
 
 /** A stream of the source's bytes from some offset on; it may begin earlier than asked for (at 0) when it cannot seek. */
@@ -79,6 +83,16 @@ export interface Ingest {
   lease: string
   signal?: AbortSignal
   onBytes?(total: number): void
+  /** Called once, before the first byte, if the blob comes whole from its beginning; it then gets every byte, in order. */
+  openTap?(): Tap
+}
+
+/** Reads a blob on its way into the store. What goes wrong with it is its own business: the blob is stored all the same. */
+export interface Tap {
+  /** Resolves when more may come. */
+  write(data: Buffer): Promise<void>
+  /** `whole`: all bytes have come, and are those that were expected. */
+  end(whole: boolean): void
 }
 
 /** How often a source may break off while it makes progress or not, before the upload is given up. */
@@ -94,11 +108,12 @@ export async function ingest(c: ContainerdClient, i: Ingest, open: (offset: numb
     if (Object.keys(i.labels).length > 0) await c.content.label(i.digest, i.labels, { lease: i.lease })
     return
   }
+  const tap = writer.offset === 0 ? i.openTap?.() : undefined
   try {
     for (let attempt = 1; writer.offset < i.size; attempt++) {
       const before = writer.offset
       try {
-        await copyInto(writer, i, await open(writer.offset))
+        await copyInto(writer, i, await open(writer.offset), tap)
       } catch (e) {
         if (e instanceof EngineError && e.code !== 'unavailable') throw e
         if (writer.offset > before) attempt = 0
@@ -107,8 +122,10 @@ export async function ingest(c: ContainerdClient, i: Ingest, open: (offset: numb
       }
     }
     await writer.commit(i.labels, i.digest, i.size)
+    tap?.end(true)
   } catch (e) {
     writer.close()
+    tap?.end(false)
     if (hasCode(e, Code.alreadyExists)) {
       await c.content.label(i.digest, i.labels, { lease: i.lease })
       return
@@ -135,7 +152,7 @@ async function openWriter(c: ContainerdClient, i: Ingest): Promise<ContentWriter
   }
 }
 
-async function copyInto(writer: ContentWriter, i: Ingest, source: OpenedAt): Promise<void> {
+async function copyInto(writer: ContentWriter, i: Ingest, source: OpenedAt, tap?: Tap): Promise<void> {
   let skip = writer.offset - source.offset
   if (skip < 0) throw new EngineError('failed', `the source answered from byte ${source.offset} where ${writer.offset} was asked for`)
   let pending: Buffer[] = []
@@ -145,7 +162,7 @@ async function copyInto(writer: ContentWriter, i: Ingest, source: OpenedAt): Pro
     const data = pending.length === 1 ? pending[0]! : Buffer.concat(pending, size)
     pending = []
     size = 0
-    await writer.write(data)
+    await Promise.all([writer.write(data), tap?.write(data)])
     i.onBytes?.(writer.offset)
   }
   try {

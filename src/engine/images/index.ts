@@ -3,12 +3,16 @@ import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ContainerdClient } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
-import type { ImageConfig, ImageInfo, ImageService } from '../engine.ts'
-import { nameImage, sweepDangling } from './assemble.ts'
+import type { ImageConfig, ImageDetails, ImageInfo, ImageService } from '../engine.ts'
+import { Registries } from '../registry/registries.ts'
+import type { RegistryOptions } from '../registry/registries.ts'
+import { nameImage, sweepKept } from './assemble.ts'
 import type { ImageContext, ImageUser } from './assemble.ts'
 import { removeStaleLeases, withLease } from './content.ts'
-import { importRootfs, loadArchive } from './load.ts'
+import { importRootfs } from './import.ts'
+import { loadArchive } from './load.ts'
 import type { ConfigFile } from './media-types.ts'
+import { Parents } from './parents.ts'
 import { hostPlatform } from './platform.ts'
 import { Puller } from './pull.ts'
 import { pushImage } from './push.ts'
@@ -16,8 +20,10 @@ import { familiar, formatReference, parseReference } from './reference.ts'
 import { removeImage } from './remove.ts'
 import { saveArchive } from './save.ts'
 import { PeerServer } from './serve.ts'
-import { ImageStore, toInfo } from './store.ts'
-import { Unpacker } from './unpack.ts'
+import { LayerSizes } from './sizes.ts'
+import { ImageStore, isDigestName, isNamed, KEPT, toInfo } from './store.ts'
+import type { ImageEntry } from './store.ts'
+import { chainIds, Unpacker } from './unpack.ts'
 
 export interface ImageDeps {
   containerd: ContainerdClient
@@ -27,6 +33,7 @@ export interface ImageDeps {
   dataDir: string
   /** The containers that exist, for refusing to delete what they use. */
   users(): ImageUser[]
+  registries?: RegistryOptions
 }
 
 /** What a container is made from. */
@@ -59,10 +66,32 @@ export async function createImageService(deps: ImageDeps): Promise<EngineImages>
   const platform = hostPlatform()
   const store = new ImageStore(containerd, platform)
   await store.start()
-  const x: ImageContext = { containerd, snapshotter, platform, store, unpacker: new Unpacker(containerd, snapshotter), spoolDir, users: deps.users }
+  const parents = await Parents.open(join(deps.dataDir, 'parents.json'))
+  const sizes = new LayerSizes(containerd, snapshotter)
+  const registries = new Registries(deps.registries)
+  const x: ImageContext = {
+    containerd, snapshotter, platform, store, unpacker: new Unpacker(containerd, snapshotter, sizes, spoolDir), parents, sizes, registries, spoolDir, users: deps.users,
+  }
   const puller = new Puller(x)
   const server = new PeerServer(x)
-  await sweepDangling(x)
+  await sweepKept(x)
+  const present = await store.entries()
+  await parents.sweep(id => present.has(id))
+
+  const visible = (e: ImageEntry): boolean => !e.records.every(r => r.name.startsWith(KEPT))
+  const detailsOf = async (entries: ImageEntry[]): Promise<ImageDetails[]> => {
+    const chains = entries.map(e => chainIds(e.resolved.config.rootfs.diff_ids))
+    const bytes = await sizes.of(chains.flat())
+    return entries.map(({ resolved, records }, i) => {
+      const named = records.filter(isNamed).sort((a, b) => (a.name < b.name ? -1 : 1))
+      const parent = parents.get(resolved.id)
+      return {
+        id: resolved.id, tags: named.filter(r => !isDigestName(r)).map(r => r.name), repoDigests: named.filter(isDigestName).map(r => r.name),
+        ...(parent === undefined ? {} : { parent }), children: parents.children(resolved.id), config: resolved.config,
+        chainIds: chains[i]!, layerBytes: chains[i]!.map(c => bytes.get(c) ?? 0), taggedAtMs: Math.max(0, ...records.filter(r => !isDigestName(r)).map(r => r.taggedAtMs)),
+      }
+    })
+  }
 
   const need = async (reference: string) => {
     const hit = await store.lookup(reference)
@@ -97,19 +126,32 @@ export async function createImageService(deps: ImageDeps): Promise<EngineImages>
     },
     pull: (reference, options) => puller.pull(reference, options),
     push: (reference, options) => pushImage(x, reference, options),
-    load: (tar, onProgress) => loadArchive(x, tar, onProgress),
+    load: (tar, onProgress, options) => loadArchive(x, tar, onProgress, options),
     save: references => saveArchive(x, references),
-    import: (tar, reference, config) => importRootfs(x, tar, reference, config),
-    async tag(source, target): Promise<void> {
+    import: (tar, reference, config, options) => importRootfs(x, tar, reference, config, options),
+    async tag(source, target, options): Promise<void> {
       const name = parseReference(target)
       if (name.digest !== undefined) throw new EngineError('invalid', 'refusing to create a tag with a digest reference')
       const { record } = await need(source)
       await withLease(containerd, 'tag', async lease => {
         await containerd.leases.addResource(lease, { id: record.targetDigest, type: 'content' })
-        await nameImage(x, [formatReference(name)], record.target, lease)
+        await nameImage(x, [formatReference(name)], record.target, lease, options)
       })
     },
-    remove: (reference, options) => removeImage(x, reference, options?.force),
+    async remove(reference, options) {
+      const steps = await removeImage(x, reference, options)
+      return { untagged: steps.flatMap(s => ('untagged' in s ? [s.untagged] : [])), deleted: steps.flatMap(s => ('deletedImage' in s ? [s.deletedImage] : [])), steps }
+    },
+    async details(reference): Promise<ImageDetails | undefined> {
+      const hit = await store.lookup(reference)
+      const entry = hit && (await store.entries()).get(hit.resolved.id)
+      return entry === undefined || !visible(entry) ? undefined : (await detailsOf([entry]))[0]
+    },
+    async listDetails(): Promise<ImageDetails[]> {
+      const created = (d: ImageDetails): number => Date.parse(d.config.created ?? '') || 0
+      return (await detailsOf([...(await store.entries()).values()].filter(visible))).sort((a, b) => created(b) - created(a))
+    },
+    registries,
     serve: (method, path, headers) => server.serve(method, path, headers),
     onChange: handler => store.onChange(handler),
     setPeers: peers => { puller.peers = peers },

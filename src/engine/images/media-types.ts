@@ -68,6 +68,11 @@ export interface RuntimeConfig {
 
 export interface ConfigFile {
   created?: string
+  /** What only Docker's own images have. */
+  container?: string
+  container_config?: RuntimeConfig
+  docker_version?: string
+  comment?: string
   author?: string
   architecture: string
   os: string
@@ -79,6 +84,11 @@ export interface ConfigFile {
 
 export function isIndexType(mediaType: string): boolean {
   return mediaType === OCI_INDEX || mediaType === DOCKER_INDEX
+}
+
+/** Compressed as every client can read it. */
+export function isGzipLayer(mediaType: string): boolean {
+  return /[.+]gzip$/.test(mediaType)
 }
 
 export function isManifestType(mediaType: string): boolean {

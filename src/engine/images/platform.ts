@@ -17,6 +17,11 @@ export function parsePlatform(text: string): Platform {
   return { os: os ?? 'linux', architecture: name, ...(variant === undefined ? {} : { variant }) }
 }
 
+/** `os/architecture[/variant]` */
+export function formatPlatform(p: Platform): string {
+  return [p.os, p.architecture, ...(p.variant === undefined ? [] : [p.variant])].join('/')
+}
+
 /** What a machine of platform `p` runs, best first, as `os/architecture/variant`. */
 function candidates(p: Platform): string[] {
   const one = (architecture: string, variant = '') => `${p.os}/${architecture}/${variant}`

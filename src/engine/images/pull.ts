@@ -1,39 +1,36 @@
-/** Pulling: find who has the image, bring its blobs in parallel, unpack each layer as soon as it is there. */
+/** Pulling: find who has the image, bring its blobs in parallel, decompress them on their way, unpack each layer as soon as it is there. */
+import { orAbsent } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
-import type { ImageInfo, OnProgress, PeerSource, RegistryAuth } from '../engine.ts'
-import { Repository } from '../registry/client.ts'
+import type { ImageInfo, OnProgress, PeerSource, Progress, PullOptions } from '../engine.ts'
+import type { Repository } from '../registry/client.ts'
 import { Peer } from '../registry/peer.ts'
+import { RegistryError } from '../registry/source.ts'
 import type { FetchedManifest, Source } from '../registry/source.ts'
 import { checkConfig, checkIndex, checkManifest, configLabels, indexLabels, manifestLabels, nameImage } from './assemble.ts'
 import type { ImageContext } from './assemble.ts'
 import { ingest, MAX_DOCUMENT_BYTES, parseDocument, putDocument, readDocument, withPullLease } from './content.ts'
-import { isIndexType, OCI_CONFIG } from './media-types.ts'
-import type { ConfigFile, Descriptor, Index, Manifest } from './media-types.ts'
-import { choosePlatform } from './platform.ts'
+import { isIndexType } from './media-types.ts'
+import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
+import type { PlainLayer } from './plain-layer.ts'
+import { choosePlatform, formatPlatform, parsePlatform } from './platform.ts'
 import { familiar, formatReference, parseReference } from './reference.ts'
 import type { Reference } from './reference.ts'
 import { toInfo } from './store.ts'
 import type { Tagging } from './store.ts'
 
-export interface PullOptions {
-  auth?: RegistryAuth
-  onProgress?: OnProgress
-  peersOnly?: boolean
-  insecure?: boolean
-  stallMs?: number
-  signal?: AbortSignal
-}
-
-/** Blobs in flight at once, over all pulls: enough to fill a line, few enough to keep memory flat. */
-const MAX_DOWNLOADS = 4
+/** Blobs in flight at once, over all pulls: Docker's number. */
+const MAX_DOWNLOADS = 3
 const PROGRESS_EVERY_MS = 100
 
 interface Found extends FetchedManifest, Tagging { sources: Source[]; fromRegistry: boolean }
 
+/** One pull and all who wait for it. */
+interface Shared { work: Promise<ImageInfo>; stop: AbortController; listeners: Set<OnProgress>; said: Progress[] }
+
 export class Puller {
   readonly #x: ImageContext
-  readonly #pulls = new Map<string, Promise<ImageInfo>>()
-  readonly #blobs = new Map<string, Promise<void>>()
+  readonly #pulls = new Map<string, Shared>()
+  readonly #blobs = new Map<string, Promise<PlainLayer | undefined>>()
   #active = 0
   readonly #queue: (() => void)[] = []
   peers: PeerSource | undefined
@@ -42,47 +39,85 @@ export class Puller {
     this.#x = x
   }
 
-  /** Pulls of one reference at a time share the work (and the first one's credentials do not leak: others wait, then ask again). */
+  /**
+   * Equal pulls at one time share the work, and each hears of all of it; those with other credentials do not, as what one may see
+   * another may not. The work stops when nobody waits for it any more.
+   */
   async pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {
     const parsed = parseReference(reference)
     const full = formatReference(parsed)
-    const credentials = JSON.stringify(options.auth ?? {})
-    const key = `${full} ${options.peersOnly === true} ${credentials}`
-    const running = this.#pulls.get(key)
-    if (running !== undefined) return running
-    const work = this.#pull(parsed, full, options).finally(() => { this.#pulls.delete(key) })
-    this.#pulls.set(key, work)
-    return work
+    options.signal?.throwIfAborted()
+    const { peersOnly, insecure, platform, keepReplaced, auth } = options
+    const key = JSON.stringify([full, peersOnly, insecure, platform, keepReplaced, auth])
+    let shared = this.#pulls.get(key)
+    if (shared === undefined) {
+      const started: Omit<Shared, 'work'> = { stop: new AbortController(), listeners: new Set(), said: [] }
+      const onProgress: OnProgress = p => {
+        if (p.currentBytes === undefined) started.said.push(p)
+        for (const l of started.listeners) l(p)
+      }
+      const work = Promise.resolve().then(() => this.#pull(parsed, full, { ...options, onProgress, signal: started.stop.signal }))
+        .finally(() => { this.#pulls.delete(key) })
+      shared = { ...started, work }
+      this.#pulls.set(key, shared)
+    }
+    return this.#join(shared, options)
+  }
+
+  async #join(shared: Shared, options: PullOptions): Promise<ImageInfo> {
+    const listener: OnProgress = p => options.onProgress?.(p)
+    for (const p of shared.said) listener(p)
+    shared.listeners.add(listener)
+    const { promise: left, reject } = Promise.withResolvers<never>()
+    const leave = (): void => { reject(options.signal!.reason as Error) }
+    options.signal?.addEventListener('abort', leave, { once: true })
+    try {
+      return await Promise.race([shared.work, left])
+    } finally {
+      options.signal?.removeEventListener('abort', leave)
+      shared.listeners.delete(listener)
+      if (shared.listeners.size === 0) {
+        shared.stop.abort()
+        // Nobody is told how it ends, but it has ended when this resolves: nothing is left half-done behind a caller's back.
+        await shared.work.catch(() => undefined)
+      }
+    }
   }
 
   async #pull(parsed: Reference, full: string, options: PullOptions): Promise<ImageInfo> {
     const report = options.onProgress ?? (() => undefined)
     const wanted = parsed.digest ?? parsed.tag ?? 'latest'
-    report({ id: wanted, status: `Pulling from ${familiar(`${parsed.host}/${parsed.path}`)}` })
     const local = this.#x.store.record(full)
     let found: Found
     try {
       found = await this.#find(parsed, full, wanted, options)
     } catch (e) {
-      // What is here is still right when nobody could name a newer one: a node must keep working alone.
-      const here = await this.#usable(full)
+      // What is here is still right when nobody could name a newer one: a node must keep working alone. Docker's users are told.
+      const here = options.keepReplaced === true ? undefined : await this.#usable(full)
       if (here === undefined || !(e instanceof EngineError) || e.code === 'failed') throw e
       report({ status: `Status: Image is kept as it is here for ${familiar(full)} (${e.message})` })
       return here
     }
-    if (local !== undefined && (local.targetDigest === found.digest || (!found.fromRegistry && local.taggedAtMs >= found.taggedAtMs))) {
+    report({ id: parsed.digest === undefined ? wanted : familiar(full), status: `Pulling from ${familiar(`${parsed.host}/${parsed.path}`)}` })
+    const repoDigest = `${parsed.host}/${parsed.path}@${found.digest}`
+    const names = options.keepReplaced === true && found.fromRegistry ? [...new Set([full, repoDigest])] : [full]
+    // A digest that a push gave names an image in its local form, which has another manifest.
+    const known = this.#x.store.record(repoDigest)
+    const current = local?.targetDigest === (known?.targetDigest ?? found.digest) && names.every(n => this.#x.store.record(n) !== undefined)
+    if (local !== undefined && (current || (!found.fromRegistry && local.taggedAtMs >= found.taggedAtMs)) && options.platform === undefined) {
       const here = await this.#usable(full)
       if (here !== undefined) {
-        report({ status: `Digest: ${local.targetDigest}` })
+        report({ status: `Digest: ${found.fromRegistry ? found.digest : local.targetDigest}` })
         report({ status: `Status: Image is up to date for ${familiar(full)}` })
         return here
       }
     }
+    const before = local === undefined ? undefined : await this.#x.store.resolve(local.target).catch(() => undefined)
     // Half a layer is worth keeping when the line broke, not when the content is wrong.
     const passing = (e: unknown): boolean => e instanceof EngineError && e.code === 'unavailable'
-    const info = await withPullLease(this.#x.containerd, full, passing, lease => this.#bring(parsed, full, found, lease, options))
+    const info = await withPullLease(this.#x.containerd, full, passing, lease => this.#bring(names, found, lease, options))
     report({ status: `Digest: ${found.digest}` })
-    report({ status: `Status: Downloaded newer image for ${familiar(full)}` })
+    report({ status: `Status: ${before?.id === info.id ? 'Image is up to date' : 'Downloaded newer image'} for ${familiar(full)}` })
     return info
   }
 
@@ -111,7 +146,7 @@ export class Puller {
       const equal = having.filter(a => a.manifest.digest === newest.manifest.digest).map(a => a.peer as Source)
       // Peers that pull the same thing at the same time should not all ask the same one.
       const start = Math.floor(Math.random() * equal.length)
-      const sources = [...equal.slice(start), ...equal.slice(0, start)]
+      const sources: Source[] = [...equal.slice(start), ...equal.slice(0, start)]
       if (options.peersOnly !== true) sources.push(this.#registry(parsed, options))
       return { ...newest.manifest, sources, fromRegistry: false }
     }
@@ -125,8 +160,7 @@ export class Puller {
     try {
       manifest = await registry.manifest(wanted, options.signal)
     } catch (e) {
-      if (e instanceof EngineError && e.code === 'not-found') throw new EngineError('not-found', `${familiar(full)}: ${e.message}`)
-      throw e
+      throw e instanceof EngineError && e.code === 'not-found' && !(e instanceof RegistryError) ? new EngineError('not-found', `${familiar(full)}: ${e.message}`) : e
     }
     // A peer may have the same image under another name.
     const holders = wanted === manifest.digest ? [] : await Promise.all(peers.map(async p => {
@@ -141,25 +175,29 @@ export class Puller {
   }
 
   #registry(parsed: Reference, options: PullOptions): Repository {
-    return new Repository(parsed.host, parsed.path, {
-      auth: options.auth, insecure: options.insecure, ...(options.stallMs === undefined ? {} : { stallMs: options.stallMs }),
-    })
+    return this.#x.registries.repository(parsed.host, parsed.path, options)
   }
 
-  async #bring(parsed: Reference, full: string, found: Found, lease: string, options: PullOptions): Promise<ImageInfo> {
+  async #bring(names: string[], found: Found, lease: string, options: PullOptions): Promise<ImageInfo> {
     const x = this.#x
-    const origin: Record<string, string> = found.fromRegistry ? { [`containerd.io/distribution.source.${parsed.host}`]: parsed.path } : {}
+    const [full] = names as [string]
+    const { host, path } = parseReference(full)
+    const origin: Record<string, string> = found.fromRegistry ? { [`containerd.io/distribution.source.${host}`]: path } : {}
+    const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
+    const naming = { taggedAtMs: found.taggedAtMs, origin: found.origin, keepReplaced: options.keepReplaced === true }
     let manifestBytes = found.bytes
     let manifestDescriptor: Descriptor = { mediaType: found.mediaType, digest: found.digest, size: found.bytes.length }
-    const target = manifestDescriptor
+    let target = manifestDescriptor
     if (isIndexType(found.mediaType)) {
       const index = parseDocument<Index>(found.bytes, found.digest)
       checkIndex(index, found.digest)
-      const chosen = choosePlatform(index.manifests, x.platform)
+      const chosen = choosePlatform(index.manifests, platform ?? x.platform)
       if (chosen === undefined) {
-        throw new EngineError('not-found', `no matching manifest for ${x.platform.os}/${x.platform.architecture} in the manifest list of ${familiar(full)}`)
+        throw new EngineError('not-found', `no matching manifest for ${formatPlatform(platform ?? x.platform)} in the manifest list entries`)
       }
-      await putDocument(x.containerd, found.mediaType, found.bytes, { ...indexLabels(index), ...origin }, lease)
+      if (platform === undefined) await putDocument(x.containerd, found.mediaType, found.bytes, { ...indexLabels(index), ...origin }, lease)
+      // An index stands for this machine's platform; another's image is named by its own manifest.
+      else target = chosen
       manifestBytes = (await firstOf(found.sources, s => s.manifest(chosen.digest, options.signal))).bytes
       manifestDescriptor = chosen
     }
@@ -171,68 +209,92 @@ export class Puller {
     const stop = new AbortController()
     const signal = options.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, options.signal])
     const report = options.onProgress ?? (() => undefined)
-    for (const l of manifest.layers) report({ id: short(l.digest), status: 'Pulling fs layer' })
-    const fetches = manifest.layers.map(l => this.#blob('layer', l, found.sources, lease, origin, signal, report))
+    const present = await Promise.all(manifest.layers.map(async l => await orAbsent(x.containerd.content.info(l.digest)) !== undefined))
+    manifest.layers.forEach((l, i) => { report({ id: short(l.digest), status: present[i] === true ? 'Already exists' : 'Pulling fs layer' }) })
+    const absent = manifest.layers.filter((_, i) => present[i] !== true)
+    for (const l of absent.slice(MAX_DOWNLOADS)) report({ id: short(l.digest), status: 'Waiting' })
+    const fetches = manifest.layers.map((l, i) =>
+      this.#blob(l, found.sources, lease, origin, signal, present[i] === true ? () => undefined : report, () => x.unpacker.plainLayer(l, lease)))
     // A failure of one must not surface as unhandled while another is waited for.
     for (const f of fetches) f.catch(() => { stop.abort() })
     try {
-      await this.#blob('config', manifest.config, found.sources, lease, origin, signal, () => undefined)
+      await this.#blob(manifest.config, found.sources, lease, origin, signal, () => undefined)
       const config = await readDocument<ConfigFile>(x.containerd, manifest.config.digest)
       checkConfig(config, manifest)
-      if (manifest.config.mediaType === OCI_CONFIG || config.rootfs.type === 'layers') {
-        let chain = ''
-        for (const [i, layer] of manifest.layers.entries()) {
-          const id = short(layer.digest)
-          const ready = fetches[i]!.then(() => { report({ id, status: 'Extracting' }) })
-          chain = await x.unpacker.layer(chain, config.rootfs.diff_ids[i]!, layer, ready, lease)
-          await fetches[i]!
-          report({ id, status: 'Pull complete' })
-        }
-        await x.containerd.content.label(manifest.config.digest, configLabels(x.snapshotter, chain), { lease })
+      if (platform !== undefined && choosePlatform([{ ...manifestDescriptor, platform: platformOf(config) }], platform) === undefined) {
+        throw new EngineError('not-found', `image with reference ${familiar(full)} was found but does not match the specified platform: `
+          + `wanted ${formatPlatform(platform)}, actual: ${formatPlatform(platformOf(config))}`)
       }
+      let chain = ''
+      for (const [i, layer] of manifest.layers.entries()) {
+        const id = short(layer.digest)
+        const extract = (currentBytes: number): void => { if (present[i] !== true) report({ id, status: 'Extracting', currentBytes, totalBytes: layer.size }) }
+        const ready = fetches[i]!.then(plain => {
+          extract(Math.min(layer.size, 1 << 16))
+          return plain
+        })
+        ready.catch(() => undefined)
+        chain = await x.unpacker.layer(chain, config.rootfs.diff_ids[i]!, layer, ready, lease)
+        await ready
+        extract(layer.size)
+        if (present[i] !== true) report({ id, status: 'Pull complete' })
+      }
+      await x.containerd.content.label(manifest.config.digest, configLabels(x.snapshotter, chain), { lease })
     } catch (e) {
       stop.abort()
       const failures = (await Promise.allSettled(fetches)).filter(r => r.status === 'rejected').map(r => r.reason as unknown)
       // An aborted sibling is only the consequence.
       throw failures.find(f => f instanceof EngineError) ?? e
     }
-    return nameImage(x, [full], target, lease, found)
+    options.signal?.throwIfAborted()
+    return nameImage(x, names, target, lease, naming)
   }
 
+  /** Resolves when the blob is here; with its plain form if it was decompressed on its way. */
   async #blob(
-    kind: string, descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
-  ): Promise<void> {
+    descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
+    openTap?: () => PlainLayer,
+  ): Promise<PlainLayer | undefined> {
     // One transfer per digest: whoever waited finds the blob present, and his lease takes hold of it.
     for (let running = this.#blobs.get(descriptor.digest); running !== undefined; running = this.#blobs.get(descriptor.digest)) {
       await running.catch(() => undefined)
     }
-    const work = this.#transfer(kind, descriptor, sources, lease, labels, signal, report).finally(() => { this.#blobs.delete(descriptor.digest) })
+    const work = this.#transfer(descriptor, sources, lease, labels, signal, report, openTap).finally(() => { this.#blobs.delete(descriptor.digest) })
     this.#blobs.set(descriptor.digest, work)
     return work
   }
 
   async #transfer(
-    kind: string, descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
-  ): Promise<void> {
+    descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
+    openTap?: () => PlainLayer,
+  ): Promise<PlainLayer | undefined> {
     const id = short(descriptor.digest)
-    await this.#enter()
+    // Configurations are small, and all else waits for them.
+    const isLayer = openTap !== undefined
+    if (isLayer) await this.#enter(signal)
+    let plain: PlainLayer | undefined
     try {
       const left = [...sources]
       let reportedAt = 0
-      let transferred = false
       for (;;) {
         let used = 0
         try {
           await ingest(this.#x.containerd, {
-            ref: `${kind}-${descriptor.digest}`, digest: descriptor.digest, size: descriptor.size, labels, lease, signal,
+            ref: `${isLayer ? 'layer' : 'config'}-${descriptor.digest}`, digest: descriptor.digest, size: descriptor.size, labels, lease, signal,
             onBytes: n => {
               const now = Date.now()
-              if (now - reportedAt < PROGRESS_EVERY_MS) return
+              if (now - reportedAt < PROGRESS_EVERY_MS && n < descriptor.size) return
               reportedAt = now
               report({ id, status: 'Downloading', currentBytes: n, totalBytes: descriptor.size })
+              if (n === descriptor.size) report({ id, status: 'Verifying Checksum' })
             },
+            ...(!isLayer ? {} : {
+              openTap: () => {
+                plain = openTap()
+                return plain
+              },
+            }),
           }, async offset => {
-            transferred = true
             let failure: unknown
             for (let tries = 0; tries < left.length; tries++) {
               try {
@@ -244,8 +306,8 @@ export class Puller {
             }
             throw failure
           })
-          report({ id, status: transferred ? 'Download complete' : 'Already exists' })
-          return
+          report({ id, status: 'Download complete' })
+          return plain
         } catch (e) {
           // A source that gives wrong bytes is not asked again; another may be honest.
           if (!(e instanceof EngineError) || signal.aborted || left.length === 1) throw e
@@ -253,16 +315,28 @@ export class Puller {
         }
       }
     } finally {
-      this.#leave()
+      if (isLayer) this.#leave()
     }
   }
 
-  async #enter(): Promise<void> {
+  async #enter(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted()
     if (this.#active < MAX_DOWNLOADS) {
       this.#active++
       return
     }
-    await new Promise<void>(resolve => this.#queue.push(resolve))
+    await new Promise<void>((resolve, reject) => {
+      const abort = (): void => {
+        this.#queue.splice(this.#queue.indexOf(go), 1)
+        reject(signal.reason as Error)
+      }
+      const go = (): void => {
+        signal.removeEventListener('abort', abort)
+        resolve()
+      }
+      signal.addEventListener('abort', abort, { once: true })
+      this.#queue.push(go)
+    })
   }
 
   #leave(): void {
@@ -283,5 +357,7 @@ async function firstOf<T>(sources: Source[], ask: (s: Source) => Promise<T>): Pr
   }
   throw failure
 }
+
+const platformOf = ({ os, architecture, variant }: ConfigFile): Platform => ({ os, architecture, ...(variant === undefined ? {} : { variant }) })
 
 const short = (digest: string): string => digest.slice(7, 19)

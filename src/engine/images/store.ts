@@ -16,8 +16,19 @@ import { chainIds } from './unpack.ts'
 /** When a name was given its target, in milliseconds, where that happened first: peers copy it. */
 export const TAGGED_LABEL = 'gantry/tagged-at'
 const ORIGIN_LABEL = 'gantry/origin'
-/** Records under this prefix keep an image that lost its last name while containers use it. */
-export const DANGLING = 'dangling.gantry/image@'
+/** Records under this prefix keep an image that was removed while containers use it. No list shows it. */
+export const KEPT = 'dangling.gantry/image@'
+/** Records under this prefix, which ends in the image's id, are Docker's untagged images: steps of builds, and what lost its tag to another. */
+export const UNTAGGED = 'untagged.gantry/image@'
+
+export const isNamed = (record: { name: string }): boolean => !record.name.startsWith(KEPT) && !record.name.startsWith(UNTAGGED)
+/** `host/path@sha256:…` */
+export const isDigestName = (record: { name: string }): boolean => isNamed(record) && record.name.includes('@')
+/** `host/path` of a name. */
+export function repositoryOf(name: string): string {
+  const at = name.indexOf('@')
+  return at >= 0 ? name.slice(0, at) : name.slice(0, name.lastIndexOf(':'))
+}
 
 /** What a record's target stands for on this machine's platform. */
 export interface Resolved {
@@ -40,12 +51,17 @@ export interface Tagging { taggedAtMs: number; origin: 'registry' | 'local' }
 
 export interface ImageRecord extends Tagging { name: string; targetDigest: string; target: Descriptor }
 
+/** An image with all records that keep it. */
+export interface ImageEntry { resolved: Resolved; records: ImageRecord[] }
+
 export class ImageStore {
   readonly #containerd: ContainerdClient
   readonly #platform: Platform
   readonly #handlers = new Set<() => void>()
   readonly #resolved = new Map<string, Promise<Resolved>>()
   #records = new Map<string, ImageRecord>()
+  /** Images by id; made again when a record has changed. */
+  #entries: Promise<Map<string, ImageEntry>> | undefined
   #refreshing: Promise<void> | undefined
   #again = false
   #watch: EventWatch | undefined
@@ -100,7 +116,12 @@ export class ImageStore {
     for (const digest of this.#resolved.keys()) if (!targets.has(digest)) this.#resolved.delete(digest)
     const changed = before.size !== this.#records.size
       || [...this.#records.values()].some(r => before.get(r.name)?.targetDigest !== r.targetDigest)
-    if (changed) for (const h of this.#handlers) h()
+    if (changed) this.#changed()
+  }
+
+  #changed(): void {
+    this.#entries = undefined
+    for (const h of this.#handlers) h()
   }
 
   records(): IterableIterator<ImageRecord> { return this.#records.values() }
@@ -124,13 +145,14 @@ export class ImageStore {
   async delete(name: string, sync: boolean): Promise<void> {
     await this.#containerd.images.delete(name, sync).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
     const had = this.#records.delete(name)
-    if (had) for (const h of this.#handlers) h()
+    if (had) this.#changed()
   }
 
   #set(r: ImageRecord): void {
     const before = this.#records.get(r.name)
     this.#records.set(r.name, r)
-    if (before?.targetDigest !== r.targetDigest) for (const h of this.#handlers) h()
+    this.#entries = undefined
+    if (before?.targetDigest !== r.targetDigest) this.#changed()
   }
 
   /** The meaning of a target; `not-found` if its content for this platform is not here. */
@@ -168,38 +190,47 @@ export class ImageStore {
     }
   }
 
-  /** All images, one entry an id, newest first. Records whose content is not whole are left out. */
+  /** All images by id. Records whose content is not whole are left out. */
+  entries(): Promise<Map<string, ImageEntry>> {
+    this.#entries ??= this.#collect([...this.#records.values()])
+    return this.#entries
+  }
+
+  async #collect(records: ImageRecord[]): Promise<Map<string, ImageEntry>> {
+    const byId = new Map<string, ImageEntry>()
+    const resolved = await Promise.all(records.map(r => this.resolve(r.target).catch(() => undefined)))
+    for (const [i, r] of resolved.entries()) {
+      if (r === undefined) continue
+      const entry = byId.get(r.id)
+      if (entry === undefined) byId.set(r.id, { resolved: r, records: [records[i]!] })
+      else entry.records.push(records[i]!)
+    }
+    return byId
+  }
+
+  /** All images, one entry an id, newest first. */
   async list(): Promise<ImageInfo[]> {
-    const byId = new Map<string, { resolved: Resolved; records: ImageRecord[] }>()
-    await Promise.all([...this.#records.values()].map(async record => {
-      const resolved = await this.resolve(record.target).catch(() => undefined)
-      if (resolved === undefined) return
-      const entry = byId.get(resolved.id)
-      if (entry === undefined) byId.set(resolved.id, { resolved, records: [record] })
-      else entry.records.push(record)
-    }))
-    return [...byId.values()].map(e => toInfo(e.resolved, e.records)).sort((a, b) => b.createdAtMs - a.createdAtMs)
+    return [...(await this.entries()).values()].map(e => toInfo(e.resolved, e.records)).sort((a, b) => b.createdAtMs - a.createdAtMs)
   }
 
   /**
-   * By name, `name@digest`, id or its prefix (at least 4 hex digits), or digest of manifest or index. Names win over ids.
+   * By name, `name@digest`, id or its prefix, or digest of manifest or index. Names win over ids, except over a whole id.
    * `invalid` if a prefix fits several images.
    */
   async lookup(reference: string): Promise<{ record: ImageRecord; resolved: Resolved } | undefined> {
     const record = this.#byName(reference)
     if (record !== undefined) return { record, resolved: await this.resolve(record.target) }
-    const hex = /^(?:sha256:)?([0-9a-f]{4,64})$/.exec(reference)?.[1]
+    const hex = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(reference)?.[1]
     if (hex === undefined) return undefined
-    const hits = new Map<string, { record: ImageRecord; resolved: Resolved }>()
-    for (const r of this.#records.values()) {
-      const resolved = await this.resolve(r.target).catch(() => undefined)
-      if (resolved === undefined) continue
-      const fits = resolved.id.startsWith(hex, 7)
-        || (hex.length === 64 && (r.targetDigest.endsWith(hex) || resolved.manifestDescriptor.digest.endsWith(hex)))
-      if (fits && !hits.has(resolved.id)) hits.set(resolved.id, { record: r, resolved })
+    const hits: ImageEntry[] = []
+    for (const e of (await this.entries()).values()) {
+      const fits = e.resolved.id.startsWith(hex, 7) || (hex.length === 64
+        && (e.resolved.manifestDescriptor.digest.endsWith(hex) || e.records.some(r => r.targetDigest.endsWith(hex))))
+      if (fits) hits.push(e)
     }
-    if (hits.size > 1) throw new EngineError('invalid', `"${reference}" fits ${hits.size} images: give more of the id`)
-    return [...hits.values()][0]
+    if (hits.length > 1) throw new EngineError('invalid', `"${reference}" fits ${hits.length} images: give more of the id`)
+    const [hit] = hits
+    return hit && { record: hit.records.find(isNamed) ?? hit.records[0]!, resolved: hit.resolved }
   }
 
   #byName(reference: string): ImageRecord | undefined {
@@ -222,11 +253,7 @@ export class ImageStore {
 
   /** All records of one image id. */
   async recordsOf(id: string): Promise<ImageRecord[]> {
-    const out: ImageRecord[] = []
-    for (const r of this.#records.values()) {
-      if ((await this.resolve(r.target).catch(() => undefined))?.id === id) out.push(r)
-    }
-    return out
+    return (await this.entries()).get(id)?.records ?? []
   }
 }
 
@@ -241,7 +268,7 @@ function toRecord(i: Image): ImageRecord {
 
 export function toInfo(resolved: Resolved, records: ImageRecord[]): ImageInfo {
   const created = Date.parse(resolved.config.created ?? '')
-  const named = records.filter(r => !r.name.startsWith(DANGLING)).sort((a, b) => (a.name < b.name ? -1 : 1))
+  const named = records.filter(isNamed).sort((a, b) => (a.name < b.name ? -1 : 1))
   return {
     id: resolved.id, names: named.map(r => r.name), digests: named.map(r => r.targetDigest), sizeBytes: resolved.sizeBytes,
     createdAtMs: Number.isNaN(created) ? 0 : created, labels: resolved.config.config?.Labels ?? {},

@@ -4,7 +4,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Code, hasCode, orAbsent } from '../containerd/index.ts'
 import type { ContainerdClient } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
+import { blobStream } from './content.ts'
+import { OCI_LAYER } from './media-types.ts'
 import type { Descriptor } from './media-types.ts'
+import { PlainLayer } from './plain-layer.ts'
+import { LAYER_BYTES_LABEL, layerDir, measureTree } from './sizes.ts'
+import type { LayerSizes } from './sizes.ts'
+
+/** Label of a compressed layer's blob: bytes of the plain one, whose digest containerd's own label has. */
+export const PLAIN_BYTES_LABEL = 'gantry/plain-bytes'
 
 /** chainID(L0) = diffID(L0); chainID(L0…Ln) = sha256(chainID(L0…Ln-1) + ' ' + diffID(Ln)). '' for no layer. */
 export function chainId(parent: string, diffId: string): string {
@@ -22,16 +30,23 @@ export class Unpacker {
   readonly #snapshotter: string
   readonly #running = new Map<string, Promise<void>>()
 
-  constructor(containerd: ContainerdClient, snapshotter: string) {
+  readonly #sizes: LayerSizes
+  readonly #spoolDir: string
+
+  /** `spoolDir`: any folder on the disk of the images. */
+  constructor(containerd: ContainerdClient, snapshotter: string, sizes: LayerSizes, spoolDir: string) {
     this.#containerd = containerd
     this.#snapshotter = snapshotter
+    this.#sizes = sizes
+    this.#spoolDir = spoolDir
   }
 
   /**
    * Makes the snapshot of `parent` plus one layer; resolves with its name. The blob is only needed if the snapshot is not there:
-   * `blob` is awaited then. Rejects with `failed` if the layer is not what its diff id says.
+   * `blob` is awaited then, and gives the layer decompressed if that was done on its way. Rejects with `failed` if the layer is not what
+   * its diff id says.
    */
-  async layer(parent: string, diffId: string, descriptor: Descriptor, blob: Promise<unknown>, lease: string): Promise<string> {
+  async layer(parent: string, diffId: string, descriptor: Descriptor, blob: Promise<PlainLayer | void>, lease: string): Promise<string> {
     const name = chainId(parent, diffId)
     for (;;) {
       const running = this.#running.get(name)
@@ -39,7 +54,7 @@ export class Unpacker {
       await running.catch(() => undefined)
     }
     if (await this.hold(name, lease)) return name
-    const work = blob.then(() => this.#apply(parent, name, diffId, descriptor, lease)).finally(() => { this.#running.delete(name) })
+    const work = blob.then(plain => this.#apply(parent, name, diffId, descriptor, plain, lease)).finally(() => { this.#running.delete(name) })
     this.#running.set(name, work)
     await work
     return name
@@ -57,9 +72,30 @@ export class Unpacker {
     return name === '' || await orAbsent(this.#containerd.snapshots.stat(this.#snapshotter, name)) !== undefined
   }
 
-  async #apply(parent: string, name: string, diffId: string, descriptor: Descriptor, lease: string): Promise<void> {
+  /** For a layer that comes: to be fed on its way. */
+  plainLayer(descriptor: Descriptor, lease: string): PlainLayer {
+    return new PlainLayer(this.#containerd, lease, this.#spoolDir, `layer ${descriptor.digest}`)
+  }
+
+  async #decompress(descriptor: Descriptor, lease: string): Promise<PlainLayer> {
+    const plain = this.plainLayer(descriptor, lease)
+    try {
+      for await (const chunk of blobStream(this.#containerd, descriptor.digest) as AsyncIterable<Buffer>) await plain.write(chunk)
+      plain.end(true)
+    } catch (e) {
+      plain.end(false)
+      throw e
+    }
+    return plain
+  }
+
+  async #apply(parent: string, name: string, diffId: string, descriptor: Descriptor, arrived: PlainLayer | void, lease: string): Promise<void> {
     const c = this.#containerd
     const snapshotter = this.#snapshotter
+    const plain = await (arrived ?? await this.#decompress(descriptor, lease)).blob
+    const tar = plain ?? descriptor
+    const wrong = (digest: string): EngineError => new EngineError('failed', `layer ${descriptor.digest} unpacks to ${digest}, but its image says ${diffId}`)
+    if (plain !== undefined && plain.digest !== diffId) throw wrong(plain.digest)
     const labels: Record<string, string> = { 'containerd.io/snapshot.ref': name }
     for (const [k, v] of Object.entries(descriptor.annotations ?? {})) if (k.startsWith('containerd.io/snapshot/')) labels[k] = v
     for (let attempt = 1; ; attempt++) {
@@ -75,19 +111,27 @@ export class Unpacker {
         continue
       }
       try {
-        const { annotations: _, platform: __, urls: ___, ...diff } = descriptor
-        const applied = await c.diff.apply(diff, mounts, { lease })
-        if (applied.digest !== diffId) {
-          throw new EngineError('failed', `layer ${descriptor.digest} unpacks to ${applied.digest}, but its image says ${diffId}`)
+        // Always as a plain tar: containerd would otherwise look for compression by itself, without a bound.
+        const applied = await c.diff.apply({ mediaType: OCI_LAYER, digest: tar.digest, size: tar.size }, mounts, { lease })
+        if (applied.digest !== diffId) throw wrong(applied.digest)
+        const dir = layerDir(mounts)
+        const bytes = dir === undefined ? undefined : await measureTree(dir)
+        if (bytes !== undefined) {
+          labels[LAYER_BYTES_LABEL] = String(bytes)
+          this.#sizes.remember(name, bytes)
         }
-        await c.content.label(descriptor.digest, { 'containerd.io/uncompressed': diffId }, { lease })
-        await c.snapshots.commit({ snapshotter, key, name, labels }, { lease })
+        await Promise.all([
+          c.content.label(descriptor.digest, { 'containerd.io/uncompressed': diffId, ...(plain === undefined ? {} : { [PLAIN_BYTES_LABEL]: String(plain.size) }) }, { lease }),
+          c.snapshots.commit({ snapshotter, key, name, labels }, { lease }),
+        ])
       } catch (e) {
         await c.snapshots.remove(snapshotter, key).catch(() => undefined)
         if (hasCode(e, Code.alreadyExists)) return
         if (e instanceof EngineError) throw e
         throw new EngineError('failed', `layer ${descriptor.digest} cannot be unpacked: ${(e as Error).message}`)
       }
+      // Not needed any more; another image's lease or name may hold it.
+      if (plain !== undefined) await c.leases.deleteResource(lease, { id: plain.digest, type: 'content' })
       return
     }
   }

@@ -1,7 +1,9 @@
 /** The distribution protocol's authentication: Basic, and tokens from the service a 401 points to. */
 import { EngineError } from '../engine.ts'
 import type { RegistryAuth } from '../engine.ts'
+import type { Agent } from 'node:https'
 import { http, readBody } from './http.ts'
+import { RegistryError } from './source.ts'
 
 export interface Challenge { scheme: string; parameters: Record<string, string> }
 
@@ -25,10 +27,18 @@ const DEFAULT_SECONDS = 60
 export class Authorizer {
   readonly #auth: RegistryAuth
   readonly #tokens = new Map<string, { header: string; untilMs: number }>()
+  readonly #agent: Agent | undefined
+  readonly #wantsRefresh: boolean
   #basic = false
+  /** The newest that the token service gave. */
+  refreshToken: string | undefined
 
-  constructor(auth: RegistryAuth = {}) {
-    this.#auth = auth
+  /** `wantsRefresh`: ask for a refresh token too, as a login does. */
+  constructor(auth: RegistryAuth = {}, options: { agent?: Agent; wantsRefresh?: boolean } = {}) {
+    // Docker's convention: this user name says that the password is a refresh token.
+    this.#auth = auth.username === '<token>' && auth.password !== undefined ? { identityToken: auth.password } : auth
+    this.#agent = options.agent
+    this.#wantsRefresh = options.wantsRefresh === true
   }
 
   /** The header to send for a scope such as `repository:library/redis:pull`, if one is known to be needed. */
@@ -38,6 +48,9 @@ export class Authorizer {
     const token = this.#tokens.get(scope)
     return token !== undefined && token.untilMs > Date.now() ? token.header : undefined
   }
+
+  /** Whether a password could be sent. */
+  get hasPassword(): boolean { return this.#auth.username !== undefined }
 
   #basicHeader(): string | undefined {
     if (this.#auth.username === undefined) return undefined
@@ -72,30 +85,39 @@ export class Authorizer {
     if (url.protocol !== 'https:' && (secure || url.protocol !== 'http:')) {
       throw new EngineError('failed', `the registry's token service ${url.origin} is not HTTPS`)
     }
-    // Docker's convention: this user name says that the password is a refresh token.
-    const refresh = this.#auth.username === '<token>' ? this.#auth.password : undefined
+    const refresh = this.#auth.identityToken
+    // The token service may have another authority than the registry, unless it is the same host.
+    const agent = url.protocol === 'https:' && this.#agent !== undefined ? { agent: this.#agent } : {}
     let response
     if (refresh !== undefined) {
       const form = new URLSearchParams({
-        grant_type: 'refresh_token', service: p['service'] ?? '', scope: scopes.join(' '), client_id: 'gantry', refresh_token: refresh,
+        grant_type: 'refresh_token', service: p['service'] ?? '', scope: scopes.join(' '), client_id: 'docker', refresh_token: refresh,
+        ...(this.#wantsRefresh ? { access_type: 'offline' } : {}),
       })
       response = await http({
-        method: 'POST', url, headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: Buffer.from(form.toString()),
+        method: 'POST', url, headers: { 'content-type': 'application/x-www-form-urlencoded' }, body: Buffer.from(form.toString()), ...agent,
         stallMs: TOKEN_TIMEOUT_MS, signal,
       })
     } else {
       if (p['service'] !== undefined) url.searchParams.set('service', p['service'])
       for (const s of scopes) url.searchParams.append('scope', s)
       const basic = this.#basicHeader()
+      if (this.#wantsRefresh) {
+        url.searchParams.set('offline_token', 'true')
+        url.searchParams.set('client_id', 'docker')
+      }
       if (this.#auth.username !== undefined) url.searchParams.set('account', this.#auth.username)
-      response = await http({ method: 'GET', url, headers: basic === undefined ? {} : { authorization: basic }, stallMs: TOKEN_TIMEOUT_MS, signal })
+      response = await http({ method: 'GET', url, headers: basic === undefined ? {} : { authorization: basic }, ...agent, stallMs: TOKEN_TIMEOUT_MS, signal })
     }
     const body = (await readBody(response.body, 1 << 20, 'the answer of the token service')).toString()
     if (response.status !== 200) {
-      const why = response.status === 401 || response.status === 403 ? 'refused the user name or password' : `answered ${response.status}`
-      throw new EngineError('failed', `unauthorized: the token service ${url.host} ${why}`)
+      if (response.status === 401 || response.status === 403) {
+        const detail = `unauthorized: the token service ${url.host} refused the user name or password`
+        throw new RegistryError('failed', detail, 'unauthorized', detail)
+      }
+      throw new EngineError(response.status >= 500 ? 'unavailable' : 'failed', `the token service ${url.host} answered ${response.status}`)
     }
-    let answer: { token?: unknown; access_token?: unknown; expires_in?: unknown }
+    let answer: { token?: unknown; access_token?: unknown; expires_in?: unknown; refresh_token?: unknown }
     try {
       answer = JSON.parse(body) as typeof answer
     } catch {
@@ -103,6 +125,7 @@ export class Authorizer {
     }
     const token = answer.token ?? answer.access_token
     if (typeof token !== 'string' || token === '' || /[\r\n]/.test(token)) throw new EngineError('failed', `the token service ${url.host} gave no token`)
+    if (typeof answer.refresh_token === 'string' && answer.refresh_token !== '') this.refreshToken = answer.refresh_token
     const seconds = typeof answer.expires_in === 'number' ? Math.max(answer.expires_in, DEFAULT_SECONDS) : DEFAULT_SECONDS
     // Renewed a little early: it must last for the request it is fetched for.
     return { header: `Bearer ${token}`, untilMs: Date.now() + (seconds - 10) * 1000 }

@@ -17,10 +17,13 @@ export interface HttpRequest {
   stallMs?: number
   /** Follow redirects; default true. */
   follow?: boolean
+  /** For HTTPS: own certificates. */
+  agent?: HttpsAgent
 }
 
 export interface HttpResponse {
   status: number
+  statusText: string
   headers: Record<string, string>
   /** Fails with `unavailable` when the peer stalls or breaks off. */
   body: Readable
@@ -38,8 +41,9 @@ export async function http(r: HttpRequest): Promise<HttpResponse> {
   let headers = { ...r.headers }
   let method = r.method
   let body = r.body
+  let agent = r.agent
   for (let redirects = 0; ; redirects++) {
-    const response = await once({ ...r, url, headers, method, body })
+    const response = await once({ ...r, url, headers, method, body, agent })
     const location = response.headers['location']
     if (r.follow === false || ![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response
     response.body.resume()
@@ -48,7 +52,10 @@ export async function http(r: HttpRequest): Promise<HttpResponse> {
     if (!(next.protocol in agents)) throw new EngineError('failed', `${url.host} redirects to ${next.protocol}, which is not HTTP`)
     if (url.protocol === 'https:' && next.protocol === 'http:') throw new EngineError('failed', `${url.host} redirects from HTTPS to plain HTTP`)
     // Credentials are for the host they were given for: storage behind a registry has its own in the address.
-    if (next.host !== url.host) headers = Object.fromEntries(Object.entries(headers).filter(([k]) => k.toLowerCase() !== 'authorization'))
+    if (next.host !== url.host) {
+      headers = Object.fromEntries(Object.entries(headers).filter(([k]) => k.toLowerCase() !== 'authorization'))
+      agent = undefined
+    }
     if (response.status === 303 && method !== 'HEAD') {
       method = 'GET'
       body = undefined
@@ -64,7 +71,7 @@ function once(r: HttpRequest): Promise<HttpResponse> {
     const headers: Record<string, string> = { 'user-agent': 'gantry/1', ...r.headers }
     if (Buffer.isBuffer(r.body)) headers['content-length'] = String(r.body.length)
     const request = (secure ? httpsRequest : httpRequest)(r.url, {
-      method: r.method, headers, signal: r.signal, agent: secure ? agents['https:'] : agents['http:'],
+      method: r.method, headers, signal: r.signal, agent: secure ? r.agent ?? agents['https:'] : agents['http:'],
     })
     const stalled = (): void => {
       request.destroy(new EngineError('unavailable', `${r.url.host} did not answer for ${Math.round(stallMs / 1000)} s`))
@@ -75,12 +82,12 @@ function once(r: HttpRequest): Promise<HttpResponse> {
       clearTimeout(timer)
       const flat: Record<string, string> = {}
       for (const [k, v] of Object.entries(response.headers)) if (v !== undefined) flat[k] = Array.isArray(v) ? v.join(', ') : v
-      resolve({ status: response.statusCode ?? 0, headers: flat, body: guarded(response, stallMs, r.url.host), url: r.url })
+      resolve({ status: response.statusCode ?? 0, statusText: response.statusMessage ?? '', headers: flat, body: guarded(response, stallMs, r.url.host), url: r.url })
     })
     request.on('error', (e: NodeJS.ErrnoException) => {
       clearTimeout(timer)
       if (r.signal?.aborted === true) reject(r.signal.reason as Error)
-      else reject(e instanceof EngineError ? e : new EngineError('unavailable', `${r.url.host} could not be reached: ${reason(e)}`))
+      else reject(e instanceof EngineError ? e : new EngineError('unavailable', `${r.method[0]}${r.method.slice(1).toLowerCase()} "${r.url.href}": ${reason(e, r.url)}`))
     })
     if (typeof r.body === 'function') {
       const source = r.body()
@@ -92,9 +99,17 @@ function once(r: HttpRequest): Promise<HttpResponse> {
   })
 }
 
-function reason(e: NodeJS.ErrnoException): string {
-  if (e.code === 'ENOTFOUND' || e.code === 'EAI_AGAIN') return 'its name does not resolve'
-  if (e.code === 'ECONNREFUSED') return 'connection refused'
+/** In the words of Go's client, which docker's users know. */
+function reason(e: NodeJS.ErrnoException, url: URL): string {
+  const port = url.port !== '' ? url.port : url.protocol === 'https:' ? '443' : '80'
+  const target = `dial tcp ${url.hostname}:${port}`
+  if (e.code === 'ENOTFOUND' || e.code === 'EAI_AGAIN') return `dial tcp: lookup ${url.hostname}: no such host`
+  if (e.code === 'ECONNREFUSED') return `${target}: connect: connection refused`
+  if (e.code === 'EHOSTUNREACH') return `${target}: connect: no route to host`
+  if (e.code === 'ENETUNREACH') return `${target}: connect: network is unreachable`
+  if (e.code === 'ETIMEDOUT') return `${target}: i/o timeout`
+  if (e.code === 'EPROTO') return 'http: server gave HTTP response to HTTPS client'
+  if (/CERT|SIGNED|VERIFY|ISSUER/.test(e.code ?? '')) return `tls: failed to verify certificate: x509: ${e.message}`
   return e.message === '' ? e.code ?? 'unknown error' : e.message
 }
 
@@ -116,7 +131,7 @@ export function guarded(body: Readable, stallMs: number, name: string): Readable
       }
     } catch (e) {
       if (e instanceof EngineError) throw e
-      throw new EngineError('unavailable', `${name} broke off: ${reason(e as NodeJS.ErrnoException)}`)
+      throw new EngineError('unavailable', `${name} broke off: ${(e as NodeJS.ErrnoException).message}`)
     } finally {
       clearTimeout(timer)
       body.destroy()

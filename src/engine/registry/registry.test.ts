@@ -8,7 +8,8 @@ import { buffer } from 'node:stream/consumers'
 import { sha256 } from '../images/content.ts'
 import { OCI_MANIFEST } from '../images/media-types.ts'
 import { parseChallenges } from './auth.ts'
-import { isLoopback, Repository } from './client.ts'
+import { Repository } from './client.ts'
+import { isLoopback } from './endpoints.ts'
 import { http } from './http.ts'
 
 async function serve(handler: RequestListener): Promise<string> {
@@ -58,7 +59,8 @@ test('basic authentication', async () => {
     else res.writeHead(401, { 'www-authenticate': 'Basic realm="r"' }).end()
   })
   await new Repository(host, 'x', { auth: { username: 'u', password: 'p' } }).manifest('v1')
-  await assert.rejects(new Repository(host, 'x').manifest('v1'), { code: 'failed', message: /access denied \(401\)/ })
+  await assert.rejects(new Repository(host, 'x').manifest('v1'), { code: 'failed', message: /no basic auth credentials/ })
+  await assert.rejects(new Repository(host, 'x', { auth: { username: 'u', password: 'no' } }).manifest('v1'), { code: 'failed', message: /access denied \(401\)/ })
 })
 
 test('redirects: credentials stay with their host, loops end', async () => {

@@ -37,7 +37,8 @@ export async function readManifest(answer: Answer, reference: string, from: stri
     if (typeof inside === 'string' && (isIndexType(inside) || isManifestType(inside))) mediaType = inside
   }
   if (/docker\.distribution\.manifest\.v1\+/.test(mediaType)) {
-    throw new EngineError('failed', `${from} has ${reference} only in the withdrawn manifest format schema 1: push it again with a current client`)
+    throw new EngineError('failed', `[DEPRECATION NOTICE] Docker Image Format v1 and Docker Image manifest version 2, schema 1 are not supported. `
+      + `Ask the author of ${from}:${reference} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2`)
   }
   if (!isIndexType(mediaType) && !isManifestType(mediaType)) throw new EngineError('failed', `${from} answered with "${mediaType}", which is no image manifest`)
   return { mediaType, digest, bytes }
@@ -54,11 +55,40 @@ export function blobAnswer(answer: Answer, descriptor: Descriptor, offset: numbe
   throw statusError(answer.status, `${from}: blob ${descriptor.digest}`)
 }
 
-/** An EngineError for a status that is no success. */
-export function statusError(status: number, what: string, detail = ''): EngineError {
-  const text = detail === '' ? '' : `: ${detail}`
-  if (status === 404) return new EngineError('not-found', `${what} not found${text}`)
-  if (status === 401 || status === 403) return new EngineError('failed', `${what}: access denied (${status})${text}`)
-  if (status === 408 || status === 429 || status >= 500) return new EngineError('unavailable', `${what}: the server answered ${status}${text}`)
-  return new EngineError('failed', `${what}: the server answered ${status}${text}`)
+export type RegistryReason = 'unauthorized' | 'denied' | 'manifest-unknown' | 'name-unknown' | 'no-credentials' | 'other'
+
+/** A registry's refusal. `detail` is what it said, as dockerd shows it: `manifest unknown: manifest unknown`. */
+export class RegistryError extends EngineError {
+  readonly reason: RegistryReason
+  readonly detail: string
+  constructor(code: EngineError['code'], message: string, reason: RegistryReason, detail: string) {
+    super(code, message)
+    this.reason = reason
+    this.detail = detail
+  }
+}
+
+/** The registry wants a password and none was given. */
+export function noCredentials(method: string, url: URL): RegistryError {
+  const text = `${method} "${url.href}": no basic auth credentials`
+  return new RegistryError('failed', text, 'no-credentials', text)
+}
+
+/** An error for a status that is no success; `errors` are the registry's own. */
+export function statusError(status: number, what: string, errors: { code?: string; message?: string }[] = []): RegistryError {
+  const said = errors.map(e => [(e.code ?? '').toLowerCase().replaceAll('_', ' '), e.message ?? ''].filter(t => t !== '').join(': ')).filter(t => t !== '')
+  const text = said.length === 0 ? '' : `: ${said.join('; ')}`
+  const codes = errors.map(e => e.code)
+  if (status === 404) {
+    const reason = codes.includes('NAME_UNKNOWN') ? 'name-unknown' : 'manifest-unknown'
+    return new RegistryError('not-found', `${what} not found${text}`, reason, said[0] ?? 'manifest unknown')
+  }
+  if (status === 401 || status === 403) {
+    const [reason, otherwise] = codes.includes('DENIED') || status === 403
+      ? ['denied', 'denied: requested access to the resource is denied'] as const : ['unauthorized', 'unauthorized: authentication required'] as const
+    return new RegistryError('failed', `${what}: access denied (${status})${text}`, reason, said[0] ?? otherwise)
+  }
+  const passing = status === 408 || status === 429 || status >= 500
+  const message = `${what}: the server answered ${status}${text}`
+  return new RegistryError(passing ? 'unavailable' : 'failed', message, 'other', said[0] ?? `received unexpected HTTP status: ${status}`)
 }
