@@ -20,6 +20,7 @@ const daemons: Record<string, () => Promise<{ run: (config: never) => Promise<Da
   },
   agent: async () => ({ run: (await import('../node/main.ts')).runAgent }),
   router: async () => ({ run: (await import('../router/main.ts')).runRouter }),
+  engine: async () => ({ run: (await import('../dialects/docker/engine/main.ts')).runEngine }),
   logger: async () => ({ run: (await import('../engine/logger/main.ts')).runLogger }),
 }
 const load = Object.hasOwn(daemons, name ?? '') ? daemons[name!] : undefined

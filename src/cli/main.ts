@@ -9,7 +9,7 @@ import { note, paint, UserError } from './output.ts'
 
 /** Command → file in commands/. The order is that of the help. */
 const commands: Record<string, string> = {
-  up: 'up', down: 'up', demo: 'demo', doctor: 'doctor', env: 'env', nodes: 'nodes', machine: 'machine',
+  up: 'up', down: 'up', engine: 'engine', demo: 'demo', doctor: 'doctor', env: 'env', nodes: 'nodes', machine: 'machine',
   run: 'run', ps: 'ps', scale: 'scale', logs: 'logs', exec: 'exec', top: 'top', events: 'events',
   apply: 'apply', get: 'get', delete: 'delete',
   build: 'build', image: 'image', compose: 'compose', route: 'route', version: 'version',

@@ -7,11 +7,12 @@ import { availableParallelism, hostname, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { makeRoom, removeCgroups } from './cgroups.ts'
 import { type ClusterFile, type NewCluster, type NodePlan, planCluster, readClusterFile, writeClusterFile } from './cluster-file.ts'
+import { readEngineConfig } from './docker-engine.ts'
 import { clusterCgroup, type Layout } from './layout.ts'
 import { NamespaceDriver } from './namespace.ts'
 import { paths, provisionNode, provisionRouter, provisionServer } from './provision.ts'
 import { startServices, stopServices, supervisorOf, writeServices } from './services.ts'
-import { removeNetwork, stopLocalNode } from './teardown.ts'
+import { removeDockerNetworks, removeNetwork, stopContainers } from './teardown.ts'
 import { createUnderlay, destroyUnderlay, hostAddress, underlayOf } from './underlay.ts'
 
 export interface UpOptions extends NewCluster {
@@ -34,6 +35,7 @@ function driverOf(l: Layout, f: ClusterFile): NamespaceDriver {
  */
 export async function up(l: Layout, options: UpOptions, say: Say): Promise<ClusterFile> {
   if (process.getuid?.() !== 0) throw new ClusterError('gantry up makes network and process namespaces: run it as root')
+  if (readEngineConfig(l) !== undefined) throw new ClusterError('an engine is here: remove it first (gantry engine stop --purge), or choose another GANTRY_HOME')
   let f = readClusterFile(l)
   if (f === undefined) {
     f = await planCluster(options)
@@ -133,7 +135,8 @@ export function hostRuns(l: Layout, f: ClusterFile, name: string): boolean {
 export async function down(l: Layout, purge: boolean, say: Say): Promise<boolean> {
   const f = readClusterFile(l)
   if (f === undefined) {
-    if (purge) removeFiles(l)
+    // Docker's engine has the same folders.
+    if (purge && readEngineConfig(l) === undefined) removeFiles(l)
     return false
   }
   const driver = driverOf(l, f)
@@ -143,10 +146,11 @@ export async function down(l: Layout, purge: boolean, say: Say): Promise<boolean
     say(`host ${h.name} stopped`)
   }))
   await stopServices(paths(l).services)
-  if (f.nodes.some(n => n.driver === 'local')) await stopLocalNode(l, f)
+  if (f.nodes.some(n => n.driver === 'local')) await stopContainers(l, f.cluster.instance)
   say('server and router stopped')
   if (!purge) return true
   await removeNetwork(l, f)
+  if (f.nodes.some(n => n.driver === 'local')) await removeDockerNetworks(f.cluster.instance)
   if (hosts.length > 0) await destroyUnderlay(underlayOf(f.cluster.instance, f.underlay), f.forwardBefore ?? '1')
   removeCgroups(clusterCgroup(f.cluster.instance))
   removeFiles(l)

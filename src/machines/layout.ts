@@ -75,6 +75,26 @@ export interface AgentConfig {
   maxPods?: number
 }
 
+/** Where the Docker API is heard: a unix socket, or TCP for clients with a certificate of `tls.ca`. */
+export type EngineListen = { unix: string } | { host: string; port: number; tls: Identity }
+
+/** The file of `daemon.ts engine FILE`: Docker's API on this machine, with no cluster. */
+export interface EngineConfig {
+  /** Suffix of kernel names on this machine. */
+  instance: string
+  /** Images, containers, networks, volumes. */
+  dataDir: string
+  runDir: string
+  containerdSocket: string
+  loggerSocket: string
+  /** Bridge of the default network, e.g. `docker0`. */
+  bridge: string
+  listen: EngineListen[]
+}
+
+/** Exists while the engine listens. */
+export function engineReadyFile(config: EngineConfig): string { return join(config.runDir, 'engine.ready') }
+
 /** The file of `daemon.ts router FILE`. */
 export interface RouterConfig {
   cluster: ClusterConfig

@@ -112,27 +112,30 @@ export async function provisionNode(l: Layout, f: ClusterFile, node: NodePlan, r
     commonName: `system:node:${node.name}`, organizations: ['system:nodes'], server: true, client: true,
     dnsNames: [node.name], ipAddresses: [node.address],
   }, ca)
-  const containerdSocket = join(runDir, 'containerd.sock')
-  const loggerSocket = join(runDir, 'logger.sock')
+  const runtime = await provisionRuntime(dataDir, runDir)
   const agent: AgentConfig = {
     cluster: f.cluster, name: node.name, servers: [`https://${serverAddress(f)}:${f.apiPort}`], tls,
-    dataDir, runDir, containerdSocket, loggerSocket, address: node.address, driver: node.driver,
+    dataDir, runDir, ...runtime.sockets, address: node.address, driver: node.driver,
     ...(node.cpuMilli !== undefined && { cpuMilli: node.cpuMilli }),
     ...(node.memoryBytes !== undefined && { memoryBytes: node.memoryBytes }),
   }
   const agentFile = join(dataDir, 'agent.json')
   await replaceFileDurably(agentFile, JSON.stringify(agent, null, 2))
+  return [...runtime.services, gantryDaemon('agent', agentFile)]
+}
+
+/** What runs and logs a host's containers: a containerd of our own, and the log daemon. */
+export async function provisionRuntime(dataDir: string, runDir: string): Promise<{
+  sockets: { containerdSocket: string; loggerSocket: string }; services: ServiceCommand[]
+}> {
+  const sockets = { containerdSocket: join(runDir, 'containerd.sock'), loggerSocket: join(runDir, 'logger.sock') }
   const loggerFile = join(dataDir, 'logger.json')
-  await replaceFileDurably(loggerFile, JSON.stringify({ socket: loggerSocket }))
+  await replaceFileDurably(loggerFile, JSON.stringify({ socket: sockets.loggerSocket }))
   const containerdFile = join(dataDir, 'containerd.toml')
   writeFileSync(containerdFile, renderContainerdConfig({
-    root: join(dataDir, 'containerd'), state: join(runDir, 'containerd'), socket: containerdSocket,
+    root: join(dataDir, 'containerd'), state: join(runDir, 'containerd'), socket: sockets.containerdSocket,
   }), { mode: 0o600 })
-  return [
-    { name: 'containerd', command: ['containerd', '--config', containerdFile] },
-    gantryDaemon('logger', loggerFile),
-    gantryDaemon('agent', agentFile),
-  ]
+  return { sockets, services: [{ name: 'containerd', command: ['containerd', '--config', containerdFile] }, gantryDaemon('logger', loggerFile)] }
 }
 
 /** Name of the router, and of its Machine. */

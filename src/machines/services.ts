@@ -15,7 +15,7 @@ const compileCache = `NODE_COMPILE_CACHE=${fileURLToPath(new URL('../../.gantry/
 export interface ServiceCommand { name: string; command: string[] }
 
 /** The command line of one of Gantry's own daemons. */
-export function gantryDaemon(name: 'server' | 'agent' | 'router' | 'logger', configFile: string): ServiceCommand {
+export function gantryDaemon(name: 'server' | 'agent' | 'router' | 'logger' | 'engine', configFile: string): ServiceCommand {
   // A young generation is not given back once it has grown: only the server works enough for a larger one to pay.
   const heap = name === 'logger' ? LOGGER_NODE_FLAGS : [`--max-semi-space-size=${name === 'server' ? 8 : 2}`]
   return { name, command: ['/usr/bin/env', compileCache, process.execPath, '--disable-warning=ExperimentalWarning', ...heap, entry, name, configFile] }

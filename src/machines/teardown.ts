@@ -1,6 +1,8 @@
 /** What is left in this machine's kernel when its daemons have stopped: containers, mounts, namespaces, interfaces, rules. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { unpassFirewalls } from '../network/cnm/machine.ts'
+import { namesOf as cnmNamesOf } from '../network/cnm/names.ts'
 import { namesOf } from '../network/names.ts'
 import { hierarchies } from './cgroups.ts'
 import type { ClusterFile } from './cluster-file.ts'
@@ -9,15 +11,15 @@ import { clusterCgroup, type Layout } from './layout.ts'
 import { unmountBelow } from './mounts.ts'
 import { identify, type ProcessId, signal, waitForEnd } from './process.ts'
 
-/** Ends the containers and shims of this machine's own node, after its agent and containerd have stopped, and unmounts their files. */
-export async function stopLocalNode(l: Layout, f: ClusterFile): Promise<void> {
-  const containers = processesOf(clusterCgroup(f.cluster.instance))
+/** Ends an instance's containers and shims on this machine itself, after its agent and containerd have stopped, and unmounts their files. */
+export async function stopContainers(l: Layout, instance: string, dataDir: string = l.dataDir): Promise<void> {
+  const containers = processesOf(clusterCgroup(instance))
   // Shims are told apart by the socket of the containerd they were started by.
   const shims = processesWith(join(l.runDir, 'containerd.sock'))
   for (const p of [...containers, ...shims]) signal(p, 'SIGKILL')
   await Promise.all([...containers, ...shims].map(p => waitForEnd(p, 5_000)))
   await unmountBelow(l.runDir)
-  await unmountBelow(l.dataDir)
+  await unmountBelow(dataDir)
 }
 
 /** Removes this instance's interfaces and tables from this machine's network. */
@@ -29,6 +31,15 @@ export async function removeNetwork(l: Layout, f: ClusterFile): Promise<void> {
   const own = links.filter(n => n === names.bridge || n === names.vxlan || names.offsetOf(n) !== undefined)
   // A pod's interface goes with its namespace, which the kernel takes down in its own time: one that is gone already is no failure.
   for (const name of own) await run('ip', ['link', 'del', name]).catch(() => { /* gone */ })
+}
+
+/** Removes the Docker networks of this instance: rules, bridges and all that hangs on them. */
+export async function removeDockerNetworks(instance: string): Promise<void> {
+  const names = cnmNamesOf(instance)
+  await unpassFirewalls(names, instance)
+  await run('nft', ['-f', '-'], `add table inet ${names.table}\ndelete table inet ${names.table}\n`)
+  // A group without members is no failure.
+  for (const group of [names.group, names.doomedGroup]) await run('ip', ['link', 'del', 'group', String(group)]).catch(() => { /* none */ })
 }
 
 /** Every process in a control group or below it. */
