@@ -2,13 +2,15 @@
 import { randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { ociAny, orAbsent } from '../containerd/index.ts'
 import type { ContainerdClient } from '../containerd/index.ts'
 import type { ProcessStreams } from '../engine.ts'
-import { startFailure } from './failures.ts'
+import { startFailure, toEngineError } from './failures.ts'
 import type { FifoPool } from './fifos.ts'
 import type { OciProcess } from './oci-spec.ts'
 import type { ExitWaiters } from './processes.ts'
+import { signalNumber } from './signals.ts'
 import { readFifo, writeFifo } from './stdio.ts'
 
 /** After an exit, how long output may stand still before it is taken as ended: a child may hold the FIFO for ever. */
@@ -27,12 +29,13 @@ export async function execProcess(d: ExecDeps, container: string, process: OciPr
   const stdinPath = wantStdin ? paths.at(-1) : undefined
   const readers = [stdoutPath, ...(stderrPath === undefined ? [] : [stderrPath])].map(readFifo)
   const waiter = d.exits.register(container, exec)
+  let pid: number
   try {
     await d.client.tasks.exec({
       containerId: container, execId: exec, spec: ociAny('Process', process), terminal: tty,
       stdin: stdinPath ?? '', stdout: stdoutPath, stderr: stderrPath ?? '',
     })
-    await d.client.tasks.start(container, exec)
+    pid = await d.client.tasks.start(container, exec)
   } catch (e) {
     waiter.forget()
     for (const r of readers) r.destroy()
@@ -42,12 +45,17 @@ export async function execProcess(d: ExecDeps, container: string, process: OciPr
     if (failure.exitCode === undefined) throw failure.error
     return failedStreams(tty, failure.error.message, failure.exitCode)
   }
+  const delivered = Promise.all(readers.map((r) => new Promise((resolve) => { r.once('close', resolve) })))
+  let exited = false
   const exit = waiter.exited.then(async (x) => {
+    exited = true
+    d.client.tasks.deleteProcess(container, exec).catch(() => undefined)
     for (const r of readers) capOutput(r as Socket)
-    await d.client.tasks.deleteProcess(container, exec).catch(() => undefined)
+    // Who reads has it all by then; who does not is not waited for.
+    await Promise.race([delivered, sleep(OUTPUT_CAP_MS, undefined, { ref: false })])
     return x.exitStatus
   })
-  const stdin = stdinPath === undefined ? undefined : openStdin(d.client, container, exec, stdinPath)
+  const stdin = stdinPath === undefined ? undefined : openStdin(d.client, container, exec, stdinPath, !tty)
   // Everybody who needs them has them open.
   d.fifos.remove(paths)
   return {
@@ -56,6 +64,11 @@ export async function execProcess(d: ExecDeps, container: string, process: OciPr
     ...(readers[1] === undefined ? {} : { stderr: readers[1] }),
     resize: (columns, rows) => d.client.tasks.resize(container, exec, columns, rows),
     exit,
+    pid,
+    kill: async (signal) => {
+      const n = signalNumber(signal)
+      if (!exited) await orAbsent(d.client.tasks.kill(container, n, { execId: exec })).catch((e: unknown) => { throw toEngineError(e) })
+    },
     close: () => {
       stdin?.destroy()
       for (const r of readers) r.destroy()
@@ -63,8 +76,8 @@ export async function execProcess(d: ExecDeps, container: string, process: OciPr
   }
 }
 
-/** The writing end of a process's stdin; ending it is the process's end of file. undefined if the process is gone already. */
-export function openStdin(client: ContainerdClient, container: string, exec: string, path: string): Socket | undefined {
+/** The writing end of a process's stdin; with `closes` its end is the process's end of file. undefined if the process is gone already. */
+export function openStdin(client: ContainerdClient, container: string, exec: string, path: string, closes: boolean): Socket | undefined {
   let stdin: Socket
   try {
     stdin = writeFifo(path) as Socket
@@ -74,7 +87,7 @@ export function openStdin(client: ContainerdClient, container: string, exec: str
   // Our end of the FIFO first, then the one the shim keeps open for those who detach.
   stdin.once('finish', () => {
     stdin.destroy()
-    client.tasks.closeStdin(container, exec).catch(() => undefined)
+    if (closes) client.tasks.closeStdin(container, exec).catch(() => undefined)
   })
   return stdin
 }

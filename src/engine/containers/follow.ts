@@ -1,7 +1,7 @@
 /** Tells a reader of a container's log when there is more, and when there will be no more. */
 import type { EventHub } from './events.ts'
 import type { LogClient } from './log-client.ts'
-import type { Follow } from './logs.ts'
+import type { Follow } from './log-blocks.ts'
 import type { Entry } from './model.ts'
 
 /** Ends with the run that is on, or with the next one of a container that was not started yet. */

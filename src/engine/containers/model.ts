@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Exited, Mount } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type { ContainerInfo, ContainerSpec } from '../engine.ts'
+import { mergeEnv } from './oci-spec.ts'
 import type { ContainerRecord, ImageDefaults } from './records.ts'
 
 const ID = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/
@@ -23,6 +24,8 @@ export interface Entry {
   starting?: boolean
   earlyExit?: { pid: number; exit: Exited }
   sawOom?: boolean
+  /** Set while its files are mounted for somebody, as it does not run: ends that. */
+  closeFiles?: (() => Promise<void>) | undefined
 }
 
 export const emptyImage: ImageDefaults = { entrypoint: [], cmd: [], env: [], workingDir: '', user: '' }
@@ -50,6 +53,9 @@ export function commandOf({ spec, image }: ContainerRecord): string[] {
   if (spec.entrypoint !== undefined) return [...spec.entrypoint, ...(spec.args ?? [])]
   return [...image.entrypoint, ...(spec.args ?? image.cmd)]
 }
+
+/** Of the container and of what is run in it; PATH, HOME and HOSTNAME are filled in later. */
+export function environmentOf({ spec, image }: ContainerRecord, ...more: string[][]): string[] { return mergeEnv(image.env, spec.env, ...more) }
 
 export function cgroupOf(spec: ContainerSpec): string { return join(spec.cgroupParent ?? '/gantry', spec.id) }
 

@@ -2,9 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ContainerSpec } from '../engine.ts'
 import { boundingSet } from './capabilities.ts'
-import { mergeEnv, ociResources, ociSpec } from './oci-spec.ts'
-import type { OciMount, OciProcess } from './oci-spec.ts'
-import { defaultSeccomp } from './seccomp.ts'
+import type { OciMount } from './oci-mounts.ts'
+import { ociResources, supportedResources } from './oci-resources.ts'
+import type { SupportedResources } from './oci-resources.ts'
+import { mergeEnv, ociSpec } from './oci-spec.ts'
+import type { OciProcess } from './oci-spec.ts'
+import { parseRule, wantedDevices } from './devices.ts'
+import type { SeccompProfile } from './seccomp-profile.ts'
+import { customSeccomp, defaultSeccomp, resolveProfile } from './seccomp.ts'
 import { signalNumber } from './signals.ts'
 
 const ALL = (1n << 41n) - 1n
@@ -52,20 +57,77 @@ test('environment: later wins, PATH and HOME are there', () => {
 
 test('privileged drops the fences', () => {
   const { linux } = make({ privileged: true })
-  assert.deepEqual([linux.seccomp, linux.maskedPaths], [undefined, undefined])
+  assert.deepEqual([linux.seccomp, linux.maskedPaths], [undefined, []])
   assert.ok(make().linux.seccomp !== undefined)
 })
 
 test('only resources that are set are sent', () => {
   const { resources } = make({ resources: { memoryBytes: 5, pidsMax: 6 } }).linux
-  assert.deepEqual([resources.cpu, resources.memory, resources.pids], [undefined, { limit: 5, swap: 5 }, { limit: 6 }])
+  assert.deepEqual([resources.cpu, resources.memory, resources.pids], [undefined, (ociResources({ memoryBytes: 5 }, supportedResources()) as { memory: object }).memory, { limit: 6 }])
 })
 
+const everything: SupportedResources = {
+  cgroupVersion: 2, memory: true, swap: true, memoryReservation: true, memorySwappiness: true, oomKillDisable: true, cpuShares: true, cpuQuota: true,
+  cpuRealtime: true, cpuset: true, pids: true, blkioWeight: true, blkioWeightDevice: true, blkioThrottle: true,
+}
+
 test('a memory limit is one of swap as well where that can be said', () => {
-  assert.deepEqual(ociResources({ memoryBytes: 5 }, true), { memory: { limit: 5, swap: 5 } })
-  assert.deepEqual(ociResources({ memoryBytes: 5, memorySwapBytes: 9 }, true), { memory: { limit: 5, swap: 9 } })
-  assert.deepEqual(ociResources({ memoryBytes: 5 }, false), { memory: { limit: 5 } })
-  assert.deepEqual(ociResources({ cpuShares: 2 }, true), { cpu: { shares: 2 } })
+  assert.deepEqual(ociResources({ memoryBytes: 5 }, everything), { memory: { limit: 5, swap: 5 } })
+  assert.deepEqual(ociResources({ memoryBytes: 5, memorySwapBytes: 9 }, everything), { memory: { limit: 5, swap: 9 } })
+  assert.deepEqual(ociResources({ memoryBytes: 5 }, { ...everything, cgroupVersion: 1 }), { memory: { limit: 5 } })
+  assert.deepEqual(ociResources({ cpuShares: 2 }, everything), { cpu: { shares: 2 } })
+})
+
+test('limits the kernel lacks are left out, the others are named as runtimes name them', () => {
+  const wish = {
+    memoryBytes: 5, memorySwapBytes: 9, memorySwappiness: 0, oomKillDisable: true, cpusetCpus: '0', pidsMax: 0, blkioWeight: 10,
+    blkioReadBps: [{ path: '/dev/null', rate: 7 }], blkioWriteIops: [],
+  }
+  assert.deepEqual(ociResources(wish, everything), {
+    cpu: { cpus: '0' }, memory: { limit: 5, swap: 9, swappiness: 0, disableOOMKiller: true }, pids: { limit: -1 },
+    blockIO: { weight: 10, throttleReadBpsDevice: [{ major: 1, minor: 3, rate: 7 }] },
+  })
+  const poor = { ...everything, swap: false, memorySwappiness: false, oomKillDisable: false, blkioWeight: false, blkioThrottle: false, cpuset: false }
+  assert.deepEqual(ociResources(wish, poor), { memory: { limit: 5 }, pids: { limit: -1 } })
+  assert.throws(() => ociResources({ blkioReadBps: [{ path: '/dev/nosuch', rate: 7 }] }, everything), /no such device: \/dev\/nosuch/)
+})
+
+test('devices: a directory stands for all in it; rules are read as the kernel writes them', () => {
+  const { devices, rules } = wantedDevices([{ hostPath: '/dev/null', containerPath: '/dev/mine', permissions: 'rw' }])
+  assert.deepEqual([devices[0]?.path, devices[0]?.type, devices[0]?.major, devices[0]?.minor], ['/dev/mine', 'c', 1, 3])
+  assert.deepEqual(rules, [{ allow: true, type: 'c', major: 1, minor: 3, access: 'rw' }])
+  const all = wantedDevices([{ hostPath: '/dev', containerPath: '/host', permissions: 'r' }]).devices.map((d) => d.path)
+  assert.ok(all.includes('/host/null') && all.includes('/host/zero') && !all.some((p) => p.startsWith('/host/pts/')))
+  assert.throws(() => wantedDevices([{ hostPath: '/etc/passwd', containerPath: '/x', permissions: 'r' }]), /not a device node/)
+  assert.deepEqual(parseRule('b 8:* rm'), { allow: true, type: 'b', access: 'rm', major: 8 })
+  assert.throws(() => parseRule('x 1:1 r'), /invalid device cgroup rule format: 'x 1:1 r'/)
+})
+
+test('what only Docker asks for reaches the runtime', () => {
+  const s = make({
+    tty: true, consoleSize: { rows: 4, columns: 5 }, uts: 'host', hostname: 'h', ipc: 'none', cgroupNamespace: 'host', maskedPaths: [], annotations: { a: 'b' },
+    ulimits: [{ name: 'nofile', soft: 10, hard: -1 }], mounts: [{ type: 'tmpfs', target: '/t', options: ['exec'] }], shmSizeBytes: 9,
+  }) as Spec & { hostname?: string; annotations: object }
+  assert.deepEqual([s.process.consoleSize, s.hostname, s.linux.maskedPaths, s.annotations], [{ height: 4, width: 5 }, undefined, [], { a: 'b' }])
+  assert.equal(JSON.stringify(s.process.rlimits), '[{"type":"RLIMIT_NOFILE","soft":10,"hard":18446744073709551615}]')
+  assert.deepEqual(s.linux.namespaces.map((n) => n.type), ['mount', 'network', 'pid', 'ipc'])
+  assert.equal(s.mounts.some((m) => m.destination === '/dev/shm'), false)
+  assert.deepEqual(s.mounts.at(-1)?.options, ['nosuid', 'nodev', 'noexec', 'rw', 'mode=1777', 'exec'])
+})
+
+test('profiles of the user are read with their conditions', () => {
+  const profile = JSON.stringify({
+    defaultAction: 'SCMP_ACT_ALLOW', archMap: [{ architecture: 'SCMP_ARCH_X86_64', subArchitectures: ['SCMP_ARCH_X86'] }],
+    syscalls: [
+      { names: ['a'], action: 'SCMP_ACT_ERRNO', errnoRet: 2 }, { name: 'b', action: 'SCMP_ACT_ERRNO', errnoRet: 2, includes: { caps: ['CAP_KILL'] } },
+      { names: ['c'], action: 'SCMP_ACT_ERRNO', excludes: { minKernel: '4.8' } }, { names: ['d'], action: 'SCMP_ACT_KILL', includes: { arches: ['sparc'] } },
+      { names: ['e'], action: 'SCMP_ACT_ERRNO', args: [{ index: 0, value: 1, op: 'SCMP_CMP_EQ' }] },
+    ],
+  })
+  const filter = resolveProfile(JSON.parse(profile) as SeccompProfile, { machine: 'x86_64', kernel: '6.1.0-1', capabilities: ['CAP_KILL'] })
+  assert.deepEqual(filter.architectures, ['SCMP_ARCH_X86_64', 'SCMP_ARCH_X86'])
+  assert.deepEqual(filter.syscalls.map((r) => [r.names, r.errnoRet, r.args?.length]), [[['a', 'b'], 2, undefined], [['e'], undefined, 1]])
+  assert.throws(() => customSeccomp('{', []), /Decoding seccomp profile failed/)
 })
 
 test('capabilities', () => {

@@ -1,25 +1,27 @@
 /** A container's OCI runtime configuration: complete, and no more than runc or crun need. */
-import { existsSync, lstatSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { EngineError } from '../engine.ts'
-import type { ContainerSpec, Mount, Resources } from '../engine.ts'
+import type { ContainerSpec } from '../engine.ts'
 import { boundingSet } from './capabilities.ts'
-import { cgroups } from './cgroups.ts'
-import { defaultSeccomp } from './seccomp.ts'
+import { allDevices, DEFAULT_RULES, parseRule, wantedDevices } from './devices.ts'
+import { INIT_PATH, ociMounts, rootPropagation } from './oci-mounts.ts'
+import { ociResources } from './oci-resources.ts'
+import { customSeccomp, defaultSeccomp } from './seccomp.ts'
+import type { Seccomp } from './seccomp.ts'
 import type { ProcessUser } from './users.ts'
 
-export interface OciMount { destination: string; type: string; source: string; options: string[] }
 export interface OciProcess {
   terminal: boolean
+  consoleSize?: { height: number; width: number }
   user: { uid: number; gid: number; additionalGids: number[] }
   args: string[]
   env: string[]
   cwd: string
   capabilities: Record<'bounding' | 'effective' | 'permitted' | 'inheritable' | 'ambient', string[]>
+  rlimits?: { type: string; soft: unknown; hard: unknown }[]
   noNewPrivileges: boolean
   oomScoreAdj?: number
 }
-interface Device { path: string; type: string; major: number; minor: number; fileMode: number; uid: number; gid: number }
-interface DeviceRule { allow: boolean; type?: string; major?: number; minor?: number; access: string }
 
 /** What is known of the image, the user and the other containers when the container starts. */
 export interface SpecFacts {
@@ -32,6 +34,10 @@ export interface SpecFacts {
   pidOf(container: string): number
   /** True on the unified cgroup hierarchy: containers get a cgroup namespace, as in Docker. */
   cgroupV2: boolean
+  /** The machine's init for containers. */
+  initPath?: string
+  /** Directory of the machine that is the container's /dev/shm. */
+  shmPath?: string
 }
 
 const DEFAULT_PATH = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -42,56 +48,74 @@ const MASKED = [
 ]
 const READONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger']
 
-/** mknod of anything, use of null, zero, full, tty, random, urandom, the ptys and /dev/console. */
-const DEVICE_RULES: DeviceRule[] = [
-  { allow: false, access: 'rwm' },
-  { allow: true, type: 'c', access: 'm' },
-  { allow: true, type: 'b', access: 'm' },
-  ...[[1, 3], [1, 5], [1, 7], [1, 8], [1, 9], [5, 0], [5, 1], [5, 2]].map(
-    ([major, minor]) => ({ allow: true, type: 'c', major, minor, access: 'rwm' }) as DeviceRule),
-  { allow: true, type: 'c', major: 136, access: 'rwm' },
-]
-
 export function ociSpec(spec: ContainerSpec, f: SpecFacts): object {
   const privileged = spec.privileged === true
-  const hostNetwork = spec.network === 'host'
-  const process = ociProcess(spec, f)
-  const namespaces: { type: string; path?: string }[] = [{ type: 'mount' }, { type: 'uts' }]
-  if (spec.network !== 'host') namespaces.push({ type: 'network', path: spec.network.path })
-  namespaces.push(...shared('pid', spec.pid, f), ...shared('ipc', spec.ipc, f))
-  if (f.cgroupV2 && !privileged) namespaces.push({ type: 'cgroup' })
-  const useSeccomp = !privileged && spec.seccomp !== 'unconfined'
+  const process = containerProcess(spec, f)
+  const wanted = wantedDevices(spec.devices ?? [])
+  const ownUts = spec.uts !== 'host'
+  const seccomp = seccompOf(spec, process.capabilities.bounding)
   return {
     ociVersion: '1.0.2',
     process,
     root: { path: 'rootfs', readonly: spec.readOnlyRootfs === true },
-    ...(spec.hostname === undefined ? {} : { hostname: spec.hostname }),
-    mounts: mounts(spec, f),
+    ...(spec.hostname === undefined || !ownUts ? {} : { hostname: spec.hostname }),
+    mounts: ociMounts(spec, f),
     linux: {
-      namespaces,
+      namespaces: namespaces(spec, f),
       cgroupsPath: f.cgroupsPath,
-      resources: { devices: privileged ? [{ allow: true, access: 'rwm' }] : DEVICE_RULES, ...ociResources(spec.resources ?? {}, f.cgroupV2) },
-      sysctl: sysctls(spec, hostNetwork),
-      ...(privileged ? { devices: hostDevices() } : { maskedPaths: MASKED, readonlyPaths: READONLY }),
-      ...(useSeccomp ? { seccomp: defaultSeccomp(process.capabilities.bounding) } : {}),
+      resources: {
+        devices: privileged
+          ? [{ allow: true, access: 'rwm' }]
+          : [...DEFAULT_RULES, ...wanted.rules, ...(spec.resources?.deviceRules ?? []).map(parseRule)],
+        ...ociResources(spec.resources ?? {}),
+      },
+      sysctl: sysctls(spec, ownUts),
+      ...deviceNodes(privileged ? [...allDevices(), ...wanted.devices] : wanted.devices),
+      maskedPaths: spec.maskedPaths ?? (privileged ? [] : masked()),
+      readonlyPaths: spec.readonlyPaths ?? (privileged ? [] : READONLY),
+      ...(seccomp === undefined ? {} : { seccomp }),
       rootfsPropagation: rootPropagation(spec.mounts ?? []),
     },
-    annotations: spec.group === undefined ? {} : { 'io.containerd.runc.v2.group': spec.group },
+    annotations: { ...spec.annotations, ...(spec.group === undefined ? {} : { 'io.containerd.runc.v2.group': spec.group }) },
   }
 }
 
-function ociProcess(spec: ContainerSpec, f: SpecFacts): OciProcess {
+/** One node a path: the last wish wins. */
+function deviceNodes(list: { path: string }[]): { devices?: object[] } {
+  return list.length === 0 ? {} : { devices: [...new Map(list.map((d) => [d.path, d])).values()] }
+}
+
+function seccompOf(spec: ContainerSpec, capabilities: string[]): Seccomp | undefined {
+  if (typeof spec.seccomp === 'object') return customSeccomp(spec.seccomp.profile, capabilities)
+  return spec.privileged === true || spec.seccomp === 'unconfined' ? undefined : defaultSeccomp(capabilities)
+}
+
+function containerProcess(spec: ContainerSpec, f: SpecFacts): OciProcess {
   const env = [...f.env]
   if (spec.tty === true) addEnv(env, 'TERM=xterm')
   if (spec.hostname !== undefined) addEnv(env, `HOSTNAME=${spec.hostname}`)
-  return process({
-    args: f.args, env, cwd: f.cwd, user: f.user, tty: spec.tty === true,
-    bounding: boundingSet({
-      ...(spec.capAdd && { add: spec.capAdd }), ...(spec.capDrop && { drop: spec.capDrop }), privileged: spec.privileged === true,
-    }),
-    noNewPrivileges: spec.noNewPrivileges === true && spec.privileged !== true,
+  return ociProcess({
+    args: spec.init === true ? [INIT_PATH, '--', ...f.args] : f.args, env, cwd: f.cwd, user: f.user, tty: spec.tty === true,
+    ...(spec.consoleSize === undefined ? {} : { consoleSize: spec.consoleSize }),
+    ...processLimits(spec, false),
     ...(spec.resources?.oomScoreAdj === undefined ? {} : { oomScoreAdj: spec.resources.oomScoreAdj }),
   })
+}
+
+/** What a container's first process and those run in it later have in common. */
+export function processLimits(spec: ContainerSpec, privileged: boolean): Pick<ProcessWish, 'bounding' | 'noNewPrivileges' | 'rlimits'> {
+  return {
+    bounding: boundingSet({
+      ...(spec.capAdd && { add: spec.capAdd }), ...(spec.capDrop && { drop: spec.capDrop }), privileged: privileged || spec.privileged === true,
+    }),
+    noNewPrivileges: spec.noNewPrivileges === true,
+    rlimits: (spec.ulimits ?? []).map((u) => ({ type: `RLIMIT_${u.name.toUpperCase()}`, soft: limit(u.soft), hard: limit(u.hard) })),
+  }
+}
+
+/** No limit is the largest number of 64 bits, which JSON made of a JavaScript number cannot hold. */
+function limit(value: number): unknown {
+  return value < 0 ? (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON('18446744073709551615') : value
 }
 
 export interface ProcessWish {
@@ -100,24 +124,28 @@ export interface ProcessWish {
   cwd: string
   user: ProcessUser
   tty: boolean
+  consoleSize?: { rows: number; columns: number }
   bounding: string[]
   noNewPrivileges: boolean
+  rlimits: NonNullable<OciProcess['rlimits']>
   oomScoreAdj?: number
 }
 
 /** PATH and HOME are filled in; a process that is not root has its capabilities only within reach of set-uid files. */
-export function process(w: ProcessWish): OciProcess {
+export function ociProcess(w: ProcessWish): OciProcess {
   const env = [...w.env]
   addEnv(env, DEFAULT_PATH)
   addEnv(env, `HOME=${w.user.home}`)
   const held = w.user.uid === 0 ? w.bounding : []
   return {
     terminal: w.tty,
+    ...(w.consoleSize === undefined || !w.tty ? {} : { consoleSize: { height: w.consoleSize.rows, width: w.consoleSize.columns } }),
     user: { uid: w.user.uid, gid: w.user.gid, additionalGids: w.user.additionalGids },
     args: w.args,
     env,
     cwd: w.cwd,
     capabilities: { bounding: w.bounding, effective: held, permitted: held, inheritable: [], ambient: [] },
+    ...(w.rlimits.length === 0 ? {} : { rlimits: w.rlimits }),
     noNewPrivileges: w.noNewPrivileges,
     ...(w.oomScoreAdj === undefined ? {} : { oomScoreAdj: w.oomScoreAdj }),
   }
@@ -139,105 +167,46 @@ function addEnv(env: string[], entry: string): void {
   if (!env.some((e) => e.startsWith(name))) env.push(entry)
 }
 
-function shared(type: 'pid' | 'ipc', wish: ContainerSpec['ipc'], f: SpecFacts): { type: string; path?: string }[] {
-  if (wish === 'host') return []
-  if (wish === undefined || wish === 'private' || wish === 'none') return [{ type }]
-  return [{ type, path: `/proc/${f.pidOf(wish.container)}/ns/${type}` }]
-}
-
-function mounts(spec: ContainerSpec, f: SpecFacts): OciMount[] {
-  const privileged = spec.privileged === true
-  const ro = privileged ? 'rw' : 'ro'
-  const defaults: OciMount[] = [
-    { destination: '/proc', type: 'proc', source: 'proc', options: ['nosuid', 'noexec', 'nodev'] },
-    { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'strictatime', 'mode=755', 'size=65536k'] },
-    { destination: '/dev/pts', type: 'devpts', source: 'devpts', options: ['nosuid', 'noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620', 'gid=5'] },
-    spec.network === 'host' && !privileged
-      // A sysfs of a foreign network namespace cannot be mounted without owning it: show the machine's.
-      ? { destination: '/sys', type: 'bind', source: '/sys', options: ['rbind', 'nosuid', 'noexec', 'nodev', ro] }
-      : { destination: '/sys', type: 'sysfs', source: 'sysfs', options: ['nosuid', 'noexec', 'nodev', ro] },
-    ...(f.cgroupV2
-      ? [{ destination: '/sys/fs/cgroup', type: 'cgroup', source: 'cgroup', options: ['nosuid', 'noexec', 'nodev', 'relatime', ro] }]
-      : []),
-    { destination: '/dev/mqueue', type: 'mqueue', source: 'mqueue', options: ['nosuid', 'noexec', 'nodev'] },
-    spec.ipc === 'host'
-      ? { destination: '/dev/shm', type: 'bind', source: '/dev/shm', options: ['rbind', 'nosuid', 'noexec', 'nodev', 'rw'] }
-      : { destination: '/dev/shm', type: 'tmpfs', source: 'shm', options: ['nosuid', 'noexec', 'nodev', 'mode=1777', 'size=65536k'] },
+function namespaces(spec: ContainerSpec, f: SpecFacts): { type: string; path?: string }[] {
+  const shared = (type: 'pid' | 'ipc', wish: ContainerSpec['ipc']): { type: string; path?: string }[] => {
+    if (wish === 'host') return []
+    return typeof wish === 'object' ? [{ type, path: `/proc/${f.pidOf(wish.container)}/ns/${type}` }] : [{ type }]
+  }
+  const cgroup = spec.cgroupNamespace ?? (f.cgroupV2 && spec.privileged !== true ? 'private' : 'host')
+  return [
+    { type: 'mount' },
+    ...(spec.uts === 'host' ? [] : [{ type: 'uts' }]),
+    ...(spec.network === 'host' ? [] : [{ type: 'network', path: spec.network.path }]),
+    ...shared('pid', spec.pid),
+    ...shared('ipc', spec.ipc),
+    ...(cgroup === 'private' ? [{ type: 'cgroup' }] : []),
   ]
-  const own = (spec.mounts ?? []).map(ociMount)
-  const taken = new Set(own.map((m) => m.destination))
-  // Parents before children, so that none hides another.
-  own.sort((a, b) => a.destination.split('/').length - b.destination.split('/').length)
-  return [...defaults.filter((m) => !taken.has(m.destination)), ...own]
 }
 
-function ociMount(m: Mount): OciMount {
-  if (!m.target.startsWith('/')) throw new EngineError('invalid', `invalid mount path: '${m.target}' mount path must be absolute`)
-  const destination = m.target.length > 1 ? m.target.replace(/\/+$/, '') : m.target
-  const access = m.readOnly === true ? 'ro' : 'rw'
-  if (m.type === 'tmpfs') {
-    const options = ['nosuid', 'nodev', access, `mode=${(m.mode ?? 0o1777).toString(8)}`]
-    if (m.sizeBytes !== undefined) options.push(`size=${m.sizeBytes}`)
-    return { destination, type: 'tmpfs', source: 'tmpfs', options }
+let thermal: string[] | undefined
+
+/** With the files of this machine's processors that tell of the neighbours' load. */
+function masked(): string[] {
+  if (thermal === undefined) {
+    const dir = '/sys/devices/system/cpu'
+    thermal = (existsSync(dir) ? readdirSync(dir) : []).filter((n) => /^cpu\d+$/.test(n)).map((n) => `${dir}/${n}/thermal_throttle`).filter(existsSync)
   }
-  if (m.source === undefined || !m.source.startsWith('/')) throw new EngineError('invalid', `the bind mount for ${m.target} lacks an absolute source`)
-  return { destination, type: 'bind', source: m.source, options: ['rbind', m.propagation === undefined || m.propagation === 'private' ? 'rprivate' : m.propagation, access] }
+  return [...MASKED, ...thermal]
 }
 
-/** A mount that shall receive or send events needs a root that lets them through. */
-function rootPropagation(all: Mount[]): string {
-  return all.some((m) => m.propagation === 'rshared') ? 'shared' : all.some((m) => m.propagation === 'rslave') ? 'rslave' : 'private'
-}
+let networkDefaults: Record<string, string> | undefined
 
-let lowPorts: boolean | undefined
-
-function sysctls(spec: ContainerSpec, hostNetwork: boolean): Record<string, string> {
-  if (hostNetwork) return spec.sysctls ?? {}
-  lowPorts ??= existsSync('/proc/sys/net/ipv4/ip_unprivileged_port_start')
-  return { ...(lowPorts ? { 'net.ipv4.ip_unprivileged_port_start': '0' } : {}), ...spec.sysctls }
-}
-
-/**
- * `linux.resources` of what is set. Weights of cgroup v2 are made from shares by the runtime. There a memory limit is one of
- * memory alone, so that a container would swap instead of ending: with nothing said of swap it gets none. (Version 1 may be
- * built without accounts of swap, and fails if it is told of them.)
- */
-export function ociResources(r: Resources, cgroupV2 = cgroups().v2): object {
-  const swap = r.memorySwapBytes ?? (cgroupV2 ? r.memoryBytes : undefined)
-  const cpu = {
-    ...(r.cpuShares === undefined ? {} : { shares: r.cpuShares }),
-    ...(r.cpuQuotaUs === undefined ? {} : { quota: r.cpuQuotaUs }),
-    ...(r.cpuPeriodUs === undefined ? {} : { period: r.cpuPeriodUs }),
-  }
-  const memory = {
-    ...(r.memoryBytes === undefined ? {} : { limit: r.memoryBytes }),
-    ...(swap === undefined ? {} : { swap }),
+/** In a network of its own a container may listen on every port and ping without further rights. */
+function sysctls(spec: ContainerSpec, ownUts: boolean): Record<string, string> {
+  networkDefaults ??= Object.fromEntries(Object.entries({ 'net.ipv4.ip_unprivileged_port_start': '0', 'net.ipv4.ping_group_range': '0 2147483647' })
+    .filter(([name]) => existsSync(`/proc/sys/${name.replaceAll('.', '/')}`)))
+  for (const name of Object.keys(spec.sysctls ?? {})) {
+    if (spec.network === 'host' && name.startsWith('net.')) throw new EngineError('invalid', `sysctl '${name}' not allowed in host network namespace`)
   }
   return {
-    ...(Object.keys(cpu).length === 0 ? {} : { cpu }),
-    ...(Object.keys(memory).length === 0 ? {} : { memory }),
-    ...(r.pidsMax === undefined ? {} : { pids: { limit: r.pidsMax } }),
+    ...(spec.network === 'host' ? {} : networkDefaults),
+    // runc before 1.2 has no field for it.
+    ...(spec.domainname !== undefined && spec.domainname !== '' && ownUts ? { 'kernel.domainname': spec.domainname } : {}),
+    ...spec.sysctls,
   }
-}
-
-/** All devices of the machine, for privileged containers; those that a container's /dev makes for itself excepted. */
-function hostDevices(): Device[] {
-  const out: Device[] = []
-  const visit = (dir: string): void => {
-    for (const name of readdirSync(dir)) {
-      const path = `${dir}/${name}`
-      if (['/dev/pts', '/dev/shm', '/dev/mqueue', '/dev/fd', '/dev/console'].includes(path)) continue
-      const stat = lstatSync(path, { throwIfNoEntry: false })
-      if (stat === undefined) continue
-      if (stat.isDirectory()) visit(path)
-      else if (stat.isCharacterDevice() || stat.isBlockDevice()) {
-        // The kernel's split of a device number.
-        const major = (stat.rdev >> 8) & 0xfff
-        const minor = (stat.rdev & 0xff) | ((stat.rdev >> 12) & 0xfff00)
-        out.push({ path, type: stat.isBlockDevice() ? 'b' : 'c', major, minor, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid })
-      }
-    }
-  }
-  visit('/dev')
-  return out
 }

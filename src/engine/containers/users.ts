@@ -9,9 +9,10 @@ const MAX_ID = 0x7fffffff
 
 /**
  * `user` is '', `uid`, `uid:gid`, `name`, `name:group` or mixed. A number need not be in passwd; its group is then 0, as in
- * Docker. Without an explicit group the user's supplementary groups of /etc/group are added. Throws `invalid` for unknown names.
+ * Docker. Without an explicit group the user's supplementary groups of /etc/group are added. `supplemental` and `moreGroups`
+ * (names or numbers) come on top. Throws `invalid` for unknown names.
  */
-export function lookupUser(user: string, files: UserFiles, supplemental: number[] = []): ProcessUser {
+export function lookupUser(user: string, files: UserFiles, supplemental: number[] = [], moreGroups: string[] = []): ProcessUser {
   const colon = user.indexOf(':')
   const name = (colon < 0 ? user : user.slice(0, colon)) || '0'
   const groupName = colon < 0 ? '' : user.slice(colon + 1)
@@ -23,11 +24,14 @@ export function lookupUser(user: string, files: UserFiles, supplemental: number[
   let gid = toId(entry?.[3] ?? '0') ?? 0
   const groups = parse(files.group, 3)
   const additional = new Set<number>()
+  const groupId = (wanted: string): number => {
+    const found = groups.find((g) => g[0] === wanted)
+    const id = found === undefined ? toId(wanted) : toId(found[2] ?? '')
+    if (id === undefined) throw new EngineError('invalid', `unable to find group ${wanted}: no matching entries in group file`)
+    return id
+  }
   if (groupName !== '') {
-    const found = groups.find((g) => g[0] === groupName)
-    const id = found === undefined ? toId(groupName) : toId(found[2] ?? '')
-    if (id === undefined) throw new EngineError('invalid', `unable to find group ${groupName}: no matching entries in group file`)
-    gid = id
+    gid = groupId(groupName)
   } else if (entry !== undefined) {
     for (const g of groups) {
       const id = toId(g[2] ?? '')
@@ -35,6 +39,7 @@ export function lookupUser(user: string, files: UserFiles, supplemental: number[
     }
   }
   for (const g of supplemental) additional.add(g)
+  for (const g of moreGroups) additional.add(groupId(g))
   additional.add(gid)
   return { uid, gid, additionalGids: [...additional], home: entry?.[5] || '/' }
 }

@@ -1,0 +1,113 @@
+/**
+ * Brings records on disk, which are what shall be, and containerd's tasks, which are what is, together: at the opening and after
+ * each reconnection. Every operation may have been cut off at any line before.
+ */
+import { readdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { orAbsent } from '../containerd/index.ts'
+import type { ContainerdClient, TaskProcess } from '../containerd/index.ts'
+import type { FifoPool } from './fifos.ts'
+import { endLostShims } from './lost-shims.ts'
+import type { Entry } from './model.ts'
+import type { ExitWaiters } from './processes.ts'
+import type { Runs } from './runs.ts'
+import type { SharedMemory } from './shared-memory.ts'
+import { isAlive } from './table.ts'
+import type { ContainerTable } from './table.ts'
+import { OWNER_LABEL } from './tasks.ts'
+import type { Tasks } from './tasks.ts'
+
+export interface ReconcilerOptions {
+  client: ContainerdClient
+  snapshotter: string
+  containerdSocket: string
+  logsDir: string
+  table: ContainerTable
+  tasks: Tasks
+  runs: Runs
+  fifos: FifoPool
+  exits: ExitWaiters
+  sharedMemory: SharedMemory
+  steps: Set<string>
+}
+
+/** An exit nobody can tell the code of. */
+const LOST = { exitStatus: 255, exitedAt: null }
+
+export class Reconciler {
+  readonly #o: ReconcilerOptions
+  /** True after the first time. */
+  done = false
+
+  constructor(options: ReconcilerOptions) { this.#o = options }
+
+  async run(): Promise<void> {
+    const { client, snapshotter, table, steps, tasks, exits } = this.#o
+    const ours = await client.containers.list([`labels."${OWNER_LABEL}"`])
+    const running = new Map((await client.tasks.list()).map((t) => [t.containerId || t.id, t]))
+    const snapshots = await client.snapshots.list(snapshotter, [`labels."${OWNER_LABEL}"`])
+    for (const { id } of ours) if (!table.entries.has(id) && !steps.has(id)) await this.#removeOrphan(id)
+    for (const s of snapshots) if (!table.entries.has(s.name)) await tasks.removeSnapshot(s.name)
+    // A start under way finds out for itself, and may be waiting for an exit that only we can tell.
+    await Promise.all([...table.entries.values()].map((e) => e.starting === true ? undefined : this.#container(e, running.get(e.record.spec.id))))
+    await Promise.all(exits.pending().map((p) => this.#exec(p.container, p.exec)))
+    if (!this.done) await this.#sweep()
+    this.done = true
+  }
+
+  async #container(entry: Entry, task: TaskProcess | undefined): Promise<void> {
+    const { runs, tasks, table } = this.#o
+    const r = entry.record
+    const alive = isAlive(r)
+    switch (task?.status) {
+      case 'RUNNING': case 'PAUSED': case 'PAUSING':
+        if (!alive || r.pid !== task.pid) runs.began(entry, task.pid, alive && r.startedAtMs !== undefined ? r.startedAtMs : Date.now())
+        if (task.status !== 'RUNNING' || r.state === 'paused') {
+          r.state = task.status === 'RUNNING' ? 'running' : 'paused'
+          table.saveSoon(r)
+        }
+        return
+      case 'STOPPED':
+        if (alive) runs.onExit(entry, 0, task)
+        else await runs.release(r.spec.id)
+        return
+      case 'CREATED':
+        // Cut off between creating and starting.
+        await tasks.delete(r.spec.id)
+        if (alive) runs.onExit(entry, 0, LOST)
+        return
+      default:
+        if (alive) runs.onExit(entry, 0, LOST)
+    }
+  }
+
+  async #exec(container: string, exec: string): Promise<void> {
+    const p = await orAbsent(this.#o.client.tasks.get(container, exec))
+    if (p === undefined || p.status === 'STOPPED') {
+      this.#o.exits.settle(container, exec, { exitStatus: p?.exitStatus ?? LOST.exitStatus, exitedAt: p?.exitedAt ?? null })
+    }
+  }
+
+  async #removeOrphan(id: string): Promise<void> {
+    await this.#o.tasks.delete(id)
+    await orAbsent(this.#o.client.containers.delete(id))
+  }
+
+  /** What lost its container in a crash: files, FIFOs, mounts, shims. */
+  async #sweep(): Promise<void> {
+    const { client, containerdSocket, fifos, logsDir, sharedMemory, table } = this.#o
+    for (const name of readdirSync(logsDir)) {
+      if (!table.entries.has(name)) await rm(join(logsDir, name), { recursive: true, force: true })
+    }
+    const alive = (id: string): boolean => {
+      const entry = table.entries.get(id)
+      return entry !== undefined && isAlive(entry.record)
+    }
+    for (const name of fifos.inUse()) if (!alive(name.slice(0, name.lastIndexOf('-')))) fifos.remove([fifos.path(name)])
+    await sharedMemory.sweep(alive)
+    const foreign = (await client.containers.list()).filter((c) => c.labels[OWNER_LABEL] === undefined).map((c) => c.id)
+    const tasksNow = (await client.tasks.list()).map((t) => t.containerId || t.id)
+    endLostShims({ containerdSocket, namespace: client.namespace, keep: new Set([...foreign, ...tasksNow]) })
+  }
+}
