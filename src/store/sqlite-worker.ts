@@ -11,7 +11,7 @@ import type { CommitMessage, FromWorker, ToWorker } from './sqlite-protocol.ts'
 const PAGE_BYTES = 4096
 /** Checkpoint above the first size once nothing has been written for a moment, above the second at once: it holds up writes. */
 const WAL_IDLE_BYTES = 1000 * PAGE_BYTES
-const WAL_MAX_BYTES = 3000 * PAGE_BYTES
+const WAL_MAX_BYTES = 2000 * PAGE_BYTES
 const IDLE_MS = 100
 /** A group is closed at this size, so that a latency-bound writer does not wait for a giant one. */
 const GROUP_MAX_BYTES = 8 << 20
