@@ -201,6 +201,22 @@ export interface LogLine {
   partial: boolean
 }
 
+/** A log as Docker's clients get it. */
+export interface LogStreamOptions {
+  follow: boolean
+  stdout: boolean
+  stderr: boolean
+  /** Unix time in nanoseconds; both ends belong to it. */
+  sinceNs?: bigint
+  untilNs?: bigint
+  /** A time with nine digits before each line. */
+  timestamps?: boolean
+  /** Last lines; all if undefined. */
+  tail?: number
+  /** Text between time and line, its blank included. */
+  details?: string
+}
+
 export interface ExecSpec {
   command: string[]
   tty?: boolean
@@ -298,6 +314,11 @@ export interface ContainerService {
   /** Of a running container; or of a created or exited one, whose next run's output then flows from its first byte. */
   attach(id: string): Promise<ProcessStreams>
   logs(id: string, options: LogOptions): AsyncIterable<LogLine>
+  /**
+   * The log in Docker's wire format: frames (8 byte header, text), or plain text of a container with a terminal. Pieces of a long line
+   * are joined. Lines share frames unless `follow`. A followed log ends when the container has stopped and all was delivered.
+   */
+  logStream(id: string, options: LogStreamOptions): Readable
   /** Directory of the container's current and rotated log files. */
   logDir(id: string): string
   stats(id: string): Promise<ContainerStats | undefined>

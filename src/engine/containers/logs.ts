@@ -31,7 +31,7 @@ export async function* readLogs(dir: string, options: LogOptions, follow?: Follo
 function parseLine(block: Buffer, start: number, end: number): LogLine | undefined {
   if (!isLine(block, start, end)) return undefined
   return {
-    time: block.latin1Slice(start, start + Prefix.timeEnd), stream: isStderr(block, start) ? 'stderr' : 'stdout',
+    time: block.toString('latin1', start, start + Prefix.timeEnd), stream: isStderr(block, start) ? 'stderr' : 'stdout',
     text: block.subarray(start + Prefix.text, end), partial: isPartial(block, start),
   }
 }

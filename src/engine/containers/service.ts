@@ -10,8 +10,8 @@ import { hasCode, ociAny, Code } from '../containerd/index.ts'
 import type { ContainerdClient, EventWatch } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type {
-  CommitOptions, ContainerInfo, ContainerService, ContainerSpec, ContainerStats, DetailedStats, ExecSpec, LogLine, LogOptions, PathInfo, ProcessStreams,
-  Resources,
+  CommitOptions, ContainerInfo, ContainerService, ContainerSpec, ContainerStats, DetailedStats, ExecSpec, LogLine, LogOptions, LogStreamOptions,
+  PathInfo, ProcessStreams, Resources,
 } from '../engine.ts'
 import { Attachments } from './attach.ts'
 import { boundingSet } from './capabilities.ts'
@@ -23,6 +23,7 @@ import { FifoPool } from './fifos.ts'
 import { ContainerFiles } from './files.ts'
 import type { FilesOptions } from './files.ts'
 import { followLog } from './follow.ts'
+import type { Follow } from './log-blocks.ts'
 import { LogClient } from './log-client.ts'
 import { streamLogs } from './log-stream.ts'
 import { readLogs } from './logs.ts'
@@ -295,11 +296,20 @@ export class Containers implements ContainerService {
   }
 
   async *logs(id: string, options: LogOptions): AsyncGenerator<LogLine> {
-    const entry = this.#table.get(id)
-    // What a container wrote last before its exit is on its way still.
-    if (options.follow !== true) await (entry.record.state === 'exited' ? entry.cleanup : undefined)
-    const follow = options.follow === true ? await followLog(entry, this.#logs, this.#o.events) : undefined
+    const follow = await this.#follow(this.#table.get(id), options.follow === true)
     yield* readLogs(this.logDir(id), options, follow)
+  }
+
+  logStream(id: string, options: LogStreamOptions): Readable {
+    const entry = this.#table.get(id)
+    return streamLogs(this.logDir(id), { ...options, tty: entry.record.spec.tty === true }, () => this.#follow(entry, options.follow))
+  }
+
+  async #follow(entry: Entry, follow: boolean): Promise<Follow | undefined> {
+    if (follow) return followLog(entry, this.#logs, this.#o.events)
+    // What a container wrote last before its exit is on its way still.
+    await (entry.record.state === 'exited' ? entry.cleanup : undefined)
+    return undefined
   }
 
   async stats(id: string): Promise<ContainerStats | undefined> {

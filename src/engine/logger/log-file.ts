@@ -93,13 +93,11 @@ export class LogFile {
     const current = join(dir, CURRENT)
     try {
       const fresh = maxFiles > 1 ? join(dir, rotatedName(this.#sequence)) : undefined
-      if (fresh === undefined) {
-        ftruncateSync(this.#fd, 0)
-      } else {
-        renameSync(current, fresh)
-        closeSync(this.#fd)
-        this.#fd = openSync(current, 'a+', 0o600)
-      }
+      // A new file also where only one is kept: who reads the old one goes on reading it to its end.
+      if (fresh === undefined) rmSync(current)
+      else renameSync(current, fresh)
+      closeSync(this.#fd)
+      this.#fd = openSync(current, 'a+', 0o600)
       this.#sequence++
       this.#size = 0
       if (fresh !== undefined) this.#compressor.add(fresh)
