@@ -18,7 +18,10 @@ const daemons: Record<string, () => Promise<{ run: (config: never) => Promise<Da
     const { runServer: run, loadLater } = await import('../server/main.ts')
     return { run, loadLater }
   },
-  agent: async () => ({ run: (await import('../node/main.ts')).runAgent }),
+  agent: async () => {
+    const [{ runAgent }, { serveDocker, loadLater }] = await Promise.all([import('../node/main.ts'), import('../dialects/docker/engine/node.ts')])
+    return { run: config => runAgent(config, [serveDocker]), loadLater }
+  },
   router: async () => ({ run: (await import('../router/main.ts')).runRouter }),
   engine: async () => ({ run: (await import('../dialects/docker/engine/main.ts')).runEngine }),
   logger: async () => ({ run: (await import('../engine/logger/main.ts')).runLogger }),

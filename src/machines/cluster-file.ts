@@ -32,6 +32,15 @@ export interface ClusterFile {
 
 const fileOf = (l: Layout) => join(l.dataDir, 'cluster.json')
 
+/** A folder for each host that is made. */
+export const machinesDir = (l: Layout): string => join(l.dataDir, 'machines')
+export const nodeDataDir = (l: Layout, node: NodePlan): string => node.driver === 'local' ? join(l.dataDir, 'node') : join(machinesDir(l), node.name)
+
+/** Where a node serves Docker's API, as seen from this machine: a namespace host has a /run of its own, but its data folder is here. */
+export function dockerSocketOf(l: Layout, node: NodePlan): string {
+  return join(node.driver === 'local' ? l.runDir : nodeDataDir(l, node), 'docker.sock')
+}
+
 /** Undefined if there is no cluster here. */
 export function readClusterFile(l: Layout): ClusterFile | undefined {
   return existsSync(fileOf(l)) ? JSON.parse(readFileSync(fileOf(l), 'utf8')) as ClusterFile : undefined

@@ -64,6 +64,8 @@ export interface AgentConfig {
   runDir: string
   containerdSocket: string
   loggerSocket: string
+  /** Where the node serves Docker's API. Reachable from the machine that holds the host. */
+  dockerSocket: string
   /** Underlay address. */
   address: string
   driver: string

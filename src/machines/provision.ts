@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { renderContainerdConfig } from '../engine/containerd/config.ts'
 import { replaceFileDurably } from '../files/replace.ts'
 import { emptyPlan, proxyCommand, proxyPaths, writeProxyFiles } from '../router/proxy.ts'
-import type { ClusterFile, NodePlan } from './cluster-file.ts'
+import { type ClusterFile, dockerSocketOf, machinesDir, nodeDataDir, type NodePlan } from './cluster-file.ts'
 import type { AgentConfig, Identity, Layout, RouterConfig, ServerConfig } from './layout.ts'
 import { type CertificateAuthority, createCA, issueCert, kubeconfig, writeIdentity } from './pki.ts'
 import { gantryDaemon, type ServiceCommand } from './services.ts'
@@ -18,7 +18,7 @@ export function paths(l: Layout) {
     pki, caCert: join(pki, 'ca.crt'), caKey: join(pki, 'ca.key'), secretsKey: join(pki, 'secrets.key'),
     kubeconfig: join(l.dataDir, 'kubeconfig'),
     services: join(l.runDir, 'services'),
-    machines: join(l.dataDir, 'machines'),
+    machines: machinesDir(l),
   }
 }
 
@@ -106,7 +106,7 @@ export function etcdCommand(o: { dataDir: string; clientPort: number; peerPort: 
 /** A node: containerd, the logger, the agent. `runDir` is as the host sees it. */
 export async function provisionNode(l: Layout, f: ClusterFile, node: NodePlan, runDir: string): Promise<ServiceCommand[]> {
   const ca = await ensureCA(l)
-  const dataDir = node.driver === 'local' ? join(l.dataDir, 'node') : join(paths(l).machines, node.name)
+  const dataDir = nodeDataDir(l, node)
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const tls = await identity(dataDir, 'tls', {
     commonName: `system:node:${node.name}`, organizations: ['system:nodes'], server: true, client: true,
@@ -115,7 +115,7 @@ export async function provisionNode(l: Layout, f: ClusterFile, node: NodePlan, r
   const runtime = await provisionRuntime(dataDir, runDir)
   const agent: AgentConfig = {
     cluster: f.cluster, name: node.name, servers: [`https://${serverAddress(f)}:${f.apiPort}`], tls,
-    dataDir, runDir, ...runtime.sockets, address: node.address, driver: node.driver,
+    dataDir, runDir, ...runtime.sockets, dockerSocket: dockerSocketOf(l, node), address: node.address, driver: node.driver,
     ...(node.cpuMilli !== undefined && { cpuMilli: node.cpuMilli }),
     ...(node.memoryBytes !== undefined && { memoryBytes: node.memoryBytes }),
   }

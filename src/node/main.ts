@@ -42,9 +42,12 @@ const LISTEN_RETRY_MS = 2000
 
 interface SavedMachine { name: string; podCIDR: string }
 
+/** More that an agent does with its engine. It is given from outside: this room knows no dialect. */
+export type AgentExtension = (host: { config: AgentConfig; engine: Engine; cgroup: string; logger: Logger }) => Promise<{ close(): Promise<void> }>
+
 /** Resolves when the node's Pods are being worked on. Rejects if containerd or the network cannot be used. */
 export async function runAgent(
-  config: AgentConfig, logger: Logger = lineLogger('agent', line => process.stderr.write(line)),
+  config: AgentConfig, extensions: readonly AgentExtension[] = [], logger: Logger = lineLogger('agent', line => process.stderr.write(line)),
 ): Promise<{ close(): Promise<void> }> {
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 })
   mkdirSync(config.runDir, { recursive: true, mode: 0o711 })
@@ -109,6 +112,11 @@ export async function runAgent(
     onStream: (stream, headers) => serveStream({ engine, pods: all, stats: () => statsOf(config.name, all, engine, network), logger }, stream, headers),
   })
   logger.info(`node "${config.name}" runs pods of ${podCIDR}`)
+  // The node's Pods do not wait for these, nor fail with them.
+  const extended = extensions.map(extend => extend({ config, engine, cgroup, logger }).catch((e: unknown) => {
+    logger.error(errorText(e))
+    return undefined
+  }))
 
   return {
     async close() {
@@ -119,7 +127,7 @@ export async function runAgent(
       events.stop()
       peers.close()
       peerServer.close()
-      await Promise.all([all.close(), clusterNetwork.close(), refs.close()])
+      await Promise.all([...extended.map(async e => (await e)?.close()), all.close(), clusterNetwork.close(), refs.close()])
       client.close()
       await Promise.all([network.close(), engine.close()])
     },

@@ -15,13 +15,11 @@ import { MAX_MINOR, newest, requestedVersion, versionText } from './version-numb
 
 export interface DockerApi {
   handle(req: IncomingMessage, res: ServerResponse): void
+  /** Only for requests that `isUpgradable` admits; others are answered as if they had not asked for it. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** Whether a request's wish to upgrade its connection is granted; others are answered as if they had not asked. */
-  wantsUpgrade(req: IncomingMessage): boolean
 }
 
 const router = new Router<Handler>(routes)
-const UPGRADABLE = /^(?:\/v[\d.]+)?\/(?:containers\/.+\/attach(?:\/ws)?|exec\/.+\/start)(?:\?|$)/
 
 export function createDockerApi(backend: DockerBackend, options: ApiOptions): DockerApi {
   const headers = {
@@ -65,7 +63,6 @@ export function createDockerApi(backend: DockerBackend, options: ApiOptions): Do
       })
       serve(req, res, { socket, head })
     },
-    wantsUpgrade: req => UPGRADABLE.test(req.url ?? ''),
   }
 }
 

@@ -1,9 +1,10 @@
 /** Where the API is heard: a unix socket, or TCP with certificates on both sides. */
 import { chmodSync, chownSync, lstatSync, readFileSync, rmSync } from 'node:fs'
-import { createServer, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { connect, type Socket } from 'node:net'
 import type { DockerApi } from './index.ts'
+import { isUpgradable } from './upgradable.ts'
 
 /** PEM files: `ca` verifies clients. */
 export interface TlsFiles { ca: string; cert: string; key: string }
@@ -26,6 +27,8 @@ const NOBODY_ELSE = 0o177
 /** Whose members may use the socket: the first of these that exists. */
 const SOCKET_GROUPS = ['gantry', 'docker']
 
+const shouldUpgradeCallback = (req: IncomingMessage): boolean => isUpgradable(req.url)
+
 /** Rejects with ListenError if another daemon serves there or the address cannot be used. */
 export async function listen(api: DockerApi, where: Listen): Promise<Listener> {
   return 'unix' in where ? listenUnix(api, where.unix) : listenTls(api, where)
@@ -33,7 +36,7 @@ export async function listen(api: DockerApi, where: Listen): Promise<Listener> {
 
 async function listenUnix(api: DockerApi, path: string): Promise<Listener> {
   await removeStale(path)
-  const server = createServer({ shouldUpgradeCallback: api.wantsUpgrade })
+  const server = createServer({ shouldUpgradeCallback })
   const close = prepare(api, server, 'connection')
   const before = process.umask(NOBODY_ELSE)
   const listening = once(server, `unix://${path}`)
@@ -62,7 +65,7 @@ async function listenTls(api: DockerApi, where: { host: string; port: number; tl
   try {
     server = createTlsServer({
       ca: pem(where.tls.ca), cert: pem(where.tls.cert), key: pem(where.tls.key), requestCert: true, rejectUnauthorized: true, minVersion: 'TLSv1.2',
-      allowHalfOpen: true, shouldUpgradeCallback: api.wantsUpgrade,
+      allowHalfOpen: true, shouldUpgradeCallback,
     })
   } catch (e) {
     if (e instanceof ListenError) throw e
