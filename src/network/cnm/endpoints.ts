@@ -77,16 +77,25 @@ export function nameInterface(prefix: string, taken: Set<string>, wish: string |
   for (let number = 0; ; number++) if (!taken.has(`${prefix}${number}`)) return `${prefix}${number}`
 }
 
-/** Lines for this machine that make or move the link. `ready`: host end of a pair that is there already. */
-export function hostLines({ net, endpoint }: Member, names: CnmNames, netnsPath: string, ready: boolean, moved: string | undefined): string[] {
+export interface HostLineOptions {
+  /** The pair is there already. */
+  ready: boolean
+  /** It publishes ports, and may ask for them itself: with `br_netfilter` its own bridge port has to send back what came from it. */
+  hairpin: boolean
+  /** A remote driver's link. */
+  moved?: string
+}
+
+/** Lines for this machine that make or move the link. */
+export function hostLines({ net, endpoint }: Member, names: CnmNames, netnsPath: string, { ready, hairpin, moved }: HostLineOptions): string[] {
   const { kind, record } = net
   if (kind === 'bridge') {
     const made = ready ? [] : [`link add name ${endpoint.hostInterface} group ${names.group} type veth peer name ${insideName(endpoint)} netns ${netnsPath}`]
-    const isolated = net.bridge!.icc ? '' : ' isolated on'
+    const flags = `${hairpin ? ' hairpin on' : ''}${net.bridge!.icc ? '' : ' isolated on'}`
     return [
       ...made,
       `link set dev ${endpoint.hostInterface} ${mtuWord(net)}addrgenmode none master ${net.bridge!.bridge} up`,
-      ...(isolated === '' ? [] : [`link set dev ${endpoint.hostInterface} type bridge_slave${isolated}`]),
+      ...(flags === '' ? [] : [`link set dev ${endpoint.hostInterface} type bridge_slave${flags}`]),
     ]
   }
   if (kind === 'macvlan' || kind === 'ipvlan') {

@@ -40,7 +40,8 @@ interface Parts {
 }
 
 /**
- * Takes over what a former process left: networks, sandboxes and their rules, which have gone on working. What it left half-done is removed.
+ * Takes over what a former process left: networks, sandboxes and their rules, which have gone on working. What it left half-done is
+ * removed.
  * Needs root. Rejects with a CnmError that names what the machine refused.
  */
 export async function openCnm(options: CnmOptions): Promise<Cnm> {
@@ -52,7 +53,8 @@ export async function openCnm(options: CnmOptions): Promise<Cnm> {
   const ip = new WarmTool('ip', ['-batch', '-'])
   const nftTool = new WarmTool('nft', ['-f', '-'])
   const nft = new NftTransactions((text) => nftTool.run(text))
-  const networks = new NetworkTable({ options, names, records, nft, ip, plugins: openPlugins(options.pluginDirs === undefined ? {} : { dirs: options.pluginDirs }) })
+  const plugins = openPlugins(options.pluginDirs === undefined ? {} : { dirs: options.pluginDirs })
+  const networks = new NetworkTable({ options, names, records, nft, ip, plugins })
   const listeners = new Set<(event: CnmEvent) => void>()
   const dns = new ContainerDns()
   const ports = new HostPorts()
@@ -62,8 +64,10 @@ export async function openCnm(options: CnmOptions): Promise<Cnm> {
     const saved = await recoverSandboxes(records, found, names)
     await networks.load()
     await removeStrays(networks, saved.alive, found, names)
-    pool = new NetnsPool(directory, names, options.poolSize ?? defaultPoolSize)
-    const sandboxes = new Sandboxes({ names, networks, records, pool, nft, ip, ports, dns, emit: (event) => { for (const handler of listeners) handler(event) } })
+    pool = new NetnsPool(directory, names, options.poolSize ?? defaultPoolSize,
+      () => networks.all().some(({ named, record }) => named && !record.configOnly))
+    const emit = (event: CnmEvent): void => { for (const handler of listeners) handler(event) }
+    const sandboxes = new Sandboxes({ names, networks, records, pool, nft, ip, ports, dns, emit })
     await restoreKernel({ names, networks, sandboxes, records, nft, ip, ports, dns }, saved, found)
     return new MachineNetworks({ options, names, records, nft, tools: [ip, nftTool], networks, sandboxes, pool, ports, dns, listeners })
   } catch (error) {

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { run, runAny } from '../run.ts'
 import type { CnmNames } from './names.ts'
 import { vethName } from './names.ts'
+import { insideRuleset } from './ruleset.ts'
 import { Waiting } from './warm.ts'
 
 const retryMs = 2000
@@ -19,6 +20,16 @@ export interface Netns {
   veth: string | undefined
   /** Takes the batch for the inside, once. */
   inside: Waiting
+  /** An `nft` that waits inside, where the rules for names are loaded but for where the server is. */
+  rules: Waiting | undefined
+}
+
+// The loopback address as a source must be let out to the bridge; the rule that guards it comes with the same transaction.
+const namesScript = 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet && exec nft -f -'
+
+/** Takes one transaction inside a namespace that has, or is to have, rules for names. */
+export function nftInside(path: string): Waiting {
+  return new Waiting('nsenter', [`--net=${path}`, 'sh', '-c', namesScript])
 }
 
 /** Runs a batch of `ip` inside a namespace that is in use. */
@@ -33,10 +44,13 @@ export class NetnsPool {
   readonly #ready: Netns[] = []
   readonly #making = new Set<Promise<void>>()
   readonly #reaper: Reaper
+  /** Whether there are networks with names: only then their rules are loaded ahead. */
+  readonly #withNames: () => boolean
   #retry: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor(directory: string, names: CnmNames, size: number) {
+  constructor(directory: string, names: CnmNames, size: number, withNames: () => boolean) {
+    this.#withNames = withNames
     this.#directory = directory
     this.#names = names
     this.#size = size
@@ -51,7 +65,8 @@ export class NetnsPool {
         setTimeout(() => this.#fill(), 20).unref()
         return netns
       }
-      void this.remove(netns.path, [netns.veth])
+      void netns.rules?.dismiss()
+      this.discard(netns.path, [netns.veth])
     }
     this.#fill()
     return this.make(true)
@@ -71,7 +86,7 @@ export class NetnsPool {
       await this.remove(path, [veth])
       throw error
     }
-    return { path, veth, inside }
+    return { path, veth, inside, rules: undefined }
   }
 
   /** Resolves when the links are gone and the file is. Calls at the same time share one step. */
@@ -79,23 +94,40 @@ export class NetnsPool {
     return this.#reaper.remove(path, links.filter((link) => link !== undefined && link !== '') as string[])
   }
 
+  /** Without waiting: what fails is found and removed by the next process. */
+  discard(path: string | undefined, links: (string | undefined)[]): void {
+    this.remove(path, links).catch(() => undefined)
+  }
+
   /** Removes what is ready too: the next process makes its own. */
   async close(): Promise<void> {
     this.#closed = true
     clearTimeout(this.#retry)
     await Promise.all(this.#making)
-    await Promise.all(this.#ready.splice(0).map(async ({ path, veth, inside }) => {
-      await inside.dismiss()
+    await Promise.all(this.#ready.splice(0).map(async ({ path, veth, inside, rules }) => {
+      await Promise.all([inside.dismiss(), rules?.dismiss()])
       await this.remove(path, [veth])
     }))
     await this.#reaper.settled()
   }
 
+  async #addRules(netns: Netns): Promise<void> {
+    try {
+      await nftInside(netns.path).finish(insideRuleset.join('\n') + '\n')
+    } catch (error) {
+      await netns.inside.dismiss()
+      await this.remove(netns.path, [netns.veth])
+      throw error
+    }
+    netns.rules = nftInside(netns.path)
+  }
+
   #fill(): void {
     while (!this.#closed && this.#retry === undefined && this.#making.size < maxMaking && this.#ready.length + this.#making.size < this.#size) {
-      const making = this.make(true).then((netns) => {
+      const making = this.make(true).then(async (netns) => {
+        if (this.#withNames()) await this.#addRules(netns)
         this.#ready.push(netns)
-      }, () => {
+      }).catch(() => {
         // Without this pause a lasting fault would be retried in a tight loop; whoever needs a namespace learns of it from `take`.
         this.#retry = setTimeout(() => {
           this.#retry = undefined

@@ -145,8 +145,11 @@ export class NetworkTable {
     if (settings !== undefined && !record.configOnly) this.#checkBridgeFree(settings.bridge)
     if (kind === 'macvlan' || kind === 'ipvlan') this.#checkParent(record, kind)
     // A network of configuration alone has nothing in the kernel, and reserves nothing.
-    if (record.configOnly) record.pools = record.askedPools.flatMap((pool) => (pool.subnet === undefined ? [] : [settlePool({ ...pool, subnet: pool.subnet }, false)]))
-    else await this.#allotPools(record, settings)
+    if (record.configOnly) {
+      record.pools = record.askedPools.flatMap((pool) => (pool.subnet === undefined ? [] : [settlePool({ ...pool, subnet: pool.subnet }, false)]))
+    } else {
+      await this.#allotPools(record, settings)
+    }
     let net: Net | undefined
     try {
       net = await this.#keep(record)

@@ -15,7 +15,7 @@ import { parentOf } from './networks.ts'
 import type { Records, SandboxRecord } from './records.ts'
 import { baseRuleset, dnsPortElement, networkChainsIn, portChanges, removeChains } from './ruleset.ts'
 import type { Sandboxes } from './sandboxes.ts'
-import { aims, portTargets } from './sandboxes.ts'
+import { aims, lineOptions, portTargets } from './sandboxes.ts'
 import type { WarmTool } from './warm.ts'
 
 export interface Recovered {
@@ -129,7 +129,8 @@ async function reattach({ names, sandboxes, ip }: Parts, found: Found): Promise<
   const lines = sandboxes.all().flatMap(({ record }) => sandboxes.members(record).flatMap((member) => {
     const { bridge } = member.net
     const link = found.links.get(member.endpoint.hostInterface)
-    return bridge === undefined || link === undefined || link.master === bridge.bridge ? [] : hostLines(member, names, record.netnsPath!, true, undefined)
+    if (bridge === undefined || link === undefined || link.master === bridge.bridge) return []
+    return hostLines(member, names, record.netnsPath!, lineOptions(record, true, undefined))
   }))
   if (lines.length > 0) await ip.run(lines.join('\n') + '\n')
 }

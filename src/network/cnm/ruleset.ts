@@ -14,7 +14,7 @@
  * A network has two chains, `guard-ID` and `masq-ID`, with the first twelve digits of its id.
  */
 import type { PublishedPort } from './cnm.ts'
-import { includes, parseAddress, subnetOf, withoutPrefix } from './ip.ts'
+import { subnetOf, withoutPrefix } from './ip.ts'
 import type { CnmNames } from './names.ts'
 import type { BridgeSettings, GatewayMode } from './options.ts'
 import type { EndpointRecord, NetworkRecord } from './records.ts'
@@ -245,19 +245,21 @@ export function dnsPortElement({ table }: CnmNames, port: number): string {
   return `add element inet ${table} dns-ports { ${port} }`
 }
 
-/** Inside a container's namespace: questions to 127.0.0.11 go to the server, on the bridge's gateway or in the namespace itself. */
-export function insideRuleset(server: { address: string; udpPort: number; tcpPort: number }): string[] {
-  const { address, udpPort, tcpPort } = server
-  const local = includes(subnetOf('127.0.0.0/8'), parseAddress(address)!)
-  return [
-    'table ip gantry-dns { }', 'delete table ip gantry-dns', 'table ip gantry-dns {',
-    '  chain guard {', '    type filter hook prerouting priority raw; policy accept;', '    iifname != "lo" ip daddr 127.0.0.0/8 drop', '  }',
-    '  chain output {', '    type nat hook output priority -100; policy accept;',
-    `    ip daddr 127.0.0.11 udp dport 53 dnat to ${address}:${udpPort}`, `    ip daddr 127.0.0.11 tcp dport 53 dnat to ${address}:${tcpPort}`, '  }',
-    ...(local ? [] : [
-      '  chain postrouting {', '    type nat hook postrouting priority srcnat; policy accept;',
-      `    ip saddr 127.0.0.0/8 ip daddr ${address} masquerade`, '  }',
-    ]),
-    '}',
-  ]
+/**
+ * Inside a container's namespace: questions to 127.0.0.11 go to the server, on the bridge's gateway or in the namespace itself. Where it is
+ * stands in a map, so that these rules, whose hooks take the kernel long to set up, can be there before it is known.
+ */
+export const insideRuleset = [
+  'table ip gantry-dns { }', 'delete table ip gantry-dns', 'table ip gantry-dns {',
+  '  map server { type inet_proto . inet_service : ipv4_addr . inet_service; }',
+  '  chain guard {', '    type filter hook prerouting priority raw; policy accept;', '    iifname != "lo" ip daddr 127.0.0.0/8 drop', '  }',
+  '  chain output {', '    type nat hook output priority -100; policy accept;',
+  '    ip daddr 127.0.0.11 dnat ip to ip protocol . th dport map @server', '  }',
+  '  chain postrouting {', '    type nat hook postrouting priority srcnat; policy accept;',
+  '    ip saddr 127.0.0.0/8 oifname != "lo" masquerade', '  }',
+  '}',
+]
+
+export function insideServer({ address, udpPort, tcpPort }: { address: string; udpPort: number; tcpPort: number }): string[] {
+  return [`add element ip gantry-dns server { udp . 53 : ${address} . ${udpPort}, tcp . 53 : ${address} . ${tcpPort} }`]
 }

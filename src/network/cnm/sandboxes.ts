@@ -13,7 +13,7 @@ import type { ContainerDns } from './dns/containers.ts'
 import {
   checkWish, hostLines, inOrder, insideLines, insideName, nameInterface, newEndpoint, routeLines, wayOut,
 } from './endpoints.ts'
-import type { Member } from './endpoints.ts'
+import type { HostLineOptions, Member } from './endpoints.ts'
 import type { HostPorts } from './hostports.ts'
 import { withoutPrefix } from './ip.ts'
 import type { CnmNames } from './names.ts'
@@ -243,10 +243,10 @@ export class Sandboxes {
       nameInterfaces(members)
       records.saveSandbox(record)
     } catch (error) {
-      await netns.inside.dismiss()
+      await Promise.all([netns.inside.dismiss(), netns.rules?.dismiss()])
       throw error
     }
-    const steps = [this.#attach(record, members, netns, first), this.#publish(sandbox), this.#parts.dns.prepare(record, members)]
+    const steps = [this.#attach(record, members, netns, first), this.#publish(sandbox), this.#parts.dns.prepare(record, members, netns.rules)]
     await allOrFirstError(steps)
     await this.#applySysctls(record, members, sysctls)
   }
@@ -259,7 +259,7 @@ export class Sandboxes {
     try {
       for (const member of members) {
         const joined = await this.#joinRemote(record, member)
-        outside.push(...hostLines(member, names, netns.path, member === first, joined?.source))
+        outside.push(...hostLines(member, names, netns.path, lineOptions(record, member === first, joined)))
         present.set(member, member === first ? 'eth0' : joined?.source ?? insideName(member.endpoint))
       }
     } catch (error) {
@@ -350,7 +350,7 @@ export class Sandboxes {
 
   /** Everything of a sandbox, however far it had come. */
   async #undo(sandbox: Sandbox): Promise<void> {
-    const { nft, names, ports, pool, records, dns } = this.#parts
+    const { nft, names, ports, pool, records, dns, ip } = this.#parts
     const { record } = sandbox
     const members = this.members(record)
     dns.remove(record)
@@ -359,7 +359,10 @@ export class Sandboxes {
     sandbox.applied = new Set()
     ports.release(record.ports)
     for (const member of members) if (member.net.kind === 'remote') await this.#leaveRemote(record, member)
-    await pool.remove(record.netnsPath, record.endpoints.map(({ hostInterface }) => hostInterface))
+    const links = record.endpoints.map(({ hostInterface }) => hostInterface).filter((link) => link !== '')
+    // Down is quick, and enough for the addresses to be free. The rest takes the kernel long, and bears the instance's marks.
+    if (links.length > 0) await ip.run(links.map((link) => `link set dev ${link} down\n`).join('')).catch(() => undefined)
+    pool.discard(record.netnsPath, links)
     for (const { net, endpoint } of members) await net.addresses.release(endpoint)
     records.removeSandbox(record.id)
     this.#byId.delete(record.id)
@@ -395,7 +398,7 @@ export class Sandboxes {
       // Written before the kernel is touched; one that was cut short here is dissolved by the next process.
       records.saveSandbox({ ...record, pending: member.endpoint.id })
       const joined = await this.#joinRemote(record, member)
-      const outside = hostLines(member, names, path, false, joined?.source)
+      const outside = hostLines(member, names, path, lineOptions(record, false, joined))
       if (outside.length > 0) await ip.run(outside.join('\n') + '\n')
       await batchInside(path, [...insideLines(member, joined?.source ?? insideName(member.endpoint)), ...routeLines(this.members(record), had)])
       await this.#applySysctls(record, [member], {})
@@ -514,6 +517,10 @@ export function portTargets(members: Member[]): PortTargets {
 /** Container addresses of both families, for the sockets that hold ports. */
 export function aims({ v4, v6 }: PortTargets): [string | undefined, string | undefined] {
   return [v4 === undefined ? undefined : withoutPrefix(v4.endpoint.ipv4), v6 === undefined ? undefined : withoutPrefix(v6.endpoint.ipv6)]
+}
+
+export function lineOptions({ requests }: SandboxRecord, ready: boolean, joined: { source: string } | undefined): HostLineOptions {
+  return { ready, hairpin: requests.length > 0, ...(joined === undefined || joined.source === '' ? {} : { moved: joined.source }) }
 }
 
 function routesOf(members: Member[]): { v4: boolean; v6: boolean } {

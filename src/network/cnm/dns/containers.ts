@@ -3,16 +3,14 @@ import { withoutPrefix } from '../ip.ts'
 import type { Member } from '../endpoints.ts'
 import { dnsAddress } from '../endpoints.ts'
 import type { SandboxRecord } from '../records.ts'
-import { insideRuleset } from '../ruleset.ts'
+import { insideRuleset, insideServer } from '../ruleset.ts'
 import { embeddedServer, machineResolvers } from '../texts.ts'
-import { Waiting } from '../warm.ts'
+import type { Waiting } from '../warm.ts'
+import { nftInside } from '../netns.ts'
 import { Directory } from './directory.ts'
 import type { InsideSockets } from './inside.ts'
 import { openInside } from './inside.ts'
 import { EmbeddedDns } from './server.ts'
-
-// The loopback address as a source must be let out to the bridge; the rule that guards it comes with the same transaction.
-const insideScript = 'echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet && exec nft -f -'
 
 export class ContainerDns {
   readonly #directory = new Directory()
@@ -29,15 +27,26 @@ export class ContainerDns {
     return this.#port
   }
 
-  /** Rules in the sandbox's namespace that lead its questions here. Nothing to do on networks without names. */
-  async prepare(record: SandboxRecord, members: Member[]): Promise<void> {
-    if (!members.some(({ net }) => net.named)) return
+  /**
+   * Rules in the sandbox's namespace that lead its questions here. Nothing to do on networks without names. `rules`: waits in a new
+   * namespace that has the rules but for where the server is.
+   */
+  async prepare(record: SandboxRecord, members: Member[], rules?: Waiting): Promise<void> {
+    if (!members.some(({ net }) => net.named)) {
+      await rules?.dismiss()
+      return
+    }
+    const lead = async (server: { address: string; udpPort: number; tcpPort: number }): Promise<void> => {
+      const element = insideServer(server)
+      if (rules?.alive === true) await rules.finish(element.join('\n') + '\n')
+      else await nftInside(path).finish([...insideRuleset, ...element].join('\n') + '\n')
+    }
     const address = members.filter(({ net }) => net.named).map(dnsAddress).find((each) => each !== undefined)
     const path = record.netnsPath!
     if (address !== undefined) {
       const key = `${address} ${this.#port}`
       if (this.#prepared.get(record.id) === key) return
-      await load(path, insideRuleset({ address, udpPort: this.#port, tcpPort: this.#port }))
+      await lead({ address, udpPort: this.#port, tcpPort: this.#port })
       this.#closeInside(record.id)
       this.#prepared.set(record.id, key)
       return
@@ -46,7 +55,7 @@ export class ContainerDns {
     const sockets = await openInside(path, embeddedServer)
     this.#inside.set(record.id, sockets)
     this.#server.serve(record.id, sockets.udp, sockets.tcp)
-    await load(path, insideRuleset({ address: embeddedServer, udpPort: sockets.udpPort, tcpPort: sockets.tcpPort }))
+    await lead({ address: embeddedServer, udpPort: sockets.udpPort, tcpPort: sockets.tcpPort })
     this.#prepared.set(record.id, 'inside')
   }
 
@@ -101,8 +110,4 @@ export class ContainerDns {
     sockets?.tcp.close()
     this.#inside.delete(id)
   }
-}
-
-async function load(path: string, lines: string[]): Promise<void> {
-  await new Waiting('nsenter', [`--net=${path}`, 'sh', '-c', insideScript]).finish(lines.join('\n') + '\n')
 }
