@@ -193,7 +193,7 @@ test('push to a registry and pull elsewhere; blobs are mounted from sibling repo
   await a.engine.images.tag(name, sibling)
   const again: string[] = []
   await a.engine.images.push(sibling, { onProgress: (p) => { again.push(p.status) } })
-  assert.ok(again.includes('Mounted') && !again.includes('Pushed'), again.join())
+  assert.ok(again.some((s) => s.startsWith('Mounted from team/')) && !again.includes('Pushed'), again.join())
   const third: string[] = []
   await a.engine.images.push(sibling, { onProgress: (p) => { third.push(p.status) } })
   assert.ok(third.includes('Layer already exists'))
@@ -299,7 +299,7 @@ test('save and load keep ids, plain and compressed; ctr reads the archive', asyn
 test('removing: in use is refused, the last name takes content and snapshots along', async () => {
   await build(b, { Dockerfile: 'FROM test/multi\nLABEL in=use' }, { tags: ['test/one', 'test/other'] })
   await b.engine.containers.create(b.spec('user', ['true'], { image: 'test/other' }))
-  assert.deepEqual(await b.engine.images.remove('test/one'), { untagged: ['test/one:latest'], deleted: [] })
+  assert.deepEqual((await b.engine.images.remove('test/one')).untagged, ['test/one:latest'])
   await assert.rejects(b.engine.images.remove('test/other'), { code: 'conflict', message: /is using its referenced image/ })
   await b.engine.containers.remove('user')
   for (const i of await b.engine.images.list()) await b.engine.images.remove(i.id, { force: true })

@@ -70,7 +70,8 @@ export async function createImageService(deps: ImageDeps): Promise<EngineImages>
   const sizes = new LayerSizes(containerd, snapshotter)
   const registries = new Registries(deps.registries)
   const x: ImageContext = {
-    containerd, snapshotter, platform, store, unpacker: new Unpacker(containerd, snapshotter, sizes, spoolDir), parents, sizes, registries, spoolDir, users: deps.users,
+    containerd, snapshotter, platform, store, parents, sizes, registries, spoolDir, users: deps.users,
+    unpacker: new Unpacker(containerd, snapshotter, sizes, spoolDir),
   }
   const puller = new Puller(x)
   const server = new PeerServer(x)
@@ -88,7 +89,8 @@ export async function createImageService(deps: ImageDeps): Promise<EngineImages>
       return {
         id: resolved.id, tags: named.filter(r => !isDigestName(r)).map(r => r.name), repoDigests: named.filter(isDigestName).map(r => r.name),
         ...(parent === undefined ? {} : { parent }), children: parents.children(resolved.id), config: resolved.config,
-        chainIds: chains[i]!, layerBytes: chains[i]!.map(c => bytes.get(c) ?? 0), taggedAtMs: Math.max(0, ...records.filter(r => !isDigestName(r)).map(r => r.taggedAtMs)),
+        chainIds: chains[i]!, layerBytes: chains[i]!.map(c => bytes.get(c) ?? 0),
+        taggedAtMs: Math.max(0, ...records.filter(r => !isDigestName(r)).map(r => r.taggedAtMs)),
       }
     })
   }

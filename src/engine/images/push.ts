@@ -32,7 +32,8 @@ export async function pushImage(x: ImageContext, reference: string, options: Pus
   return withLease(x.containerd, 'push', async lease => {
     await x.containerd.leases.addResource(lease, { id: manifestDescriptor.digest, type: 'content' })
     // By layer as users know it, the top one first; one blob may be several layers.
-    const waiting = [...new Map(manifest.layers.map((layer, i) => [layer.digest, { layer, id: short(config.rootfs.diff_ids[i] ?? layer.digest) }])).values()].reverse()
+    const named = manifest.layers.map((layer, i) => ({ layer, id: short(config.rootfs.diff_ids[i] ?? layer.digest) }))
+    const waiting = [...new Map(named.map(n => [n.layer.digest, n])).values()].reverse()
     for (const { id } of waiting) report({ id, status: 'Preparing' })
     for (const { id } of waiting.slice(MAX_UPLOADS)) report({ id, status: 'Waiting' })
     const pushed = new Map<string, Descriptor>()

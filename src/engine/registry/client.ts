@@ -1,5 +1,5 @@
 /** One repository of a registry: the distribution protocol, version 2. */
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { EngineError } from '../engine.ts'
 import type { RegistryAuth } from '../engine.ts'
 import { ACCEPT_MANIFESTS } from '../images/media-types.ts'
