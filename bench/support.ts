@@ -55,7 +55,7 @@ export async function startServer(lead: boolean): Promise<ServerProcess> {
   const child: ChildProcess = fork(fileURLToPath(new URL('server-process.ts', import.meta.url)), [String(lead)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     // As a cluster's supervisor starts it.
-    execArgv: ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'],
+    execArgv: ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4'],
   })
   const { port, admin } = await new Promise<{ port: number; admin: Pems }>((resolve, reject) => {
     child.once('message', resolve as never)
