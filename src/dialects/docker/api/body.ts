@@ -57,7 +57,7 @@ function endOfValue(text: string): number | undefined {
 async function readBytes(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
   const tooLarge = new DockerError('invalid', `the request's body is larger than ${maxBytes} bytes`)
   if (Number(req.headers['content-length'] ?? 0) > maxBytes) throw tooLarge
-  const idle = idleGuard(req, UPLOAD_IDLE_MS, () => false)
+  const idle = idleGuard(req, UPLOAD_IDLE_MS, () => false, () => { /* the request's error says it */ })
   const chunks: Buffer[] = []
   let bytes = 0
   try {
@@ -85,14 +85,21 @@ export function upload(req: IncomingMessage, idleMs: number = UPLOAD_IDLE_MS): R
       done(null, chunk)
     },
   })
-  const idle = idleGuard(req, idleMs, () => out.writableNeedDrain)
-  req.on('error', e => out.destroy(e))
-  req.on('close', () => {
+  const idle = idleGuard(req, idleMs, () => out.writableNeedDrain, e => out.destroy(e))
+  // Nobody may be reading any more.
+  out.on('error', () => { /* a reader sees it by itself */ })
+  const gone = (): void => {
     idle.stop()
     if (!req.readableEnded) out.destroy(new Error('the client closed the connection before the end of its body'))
-  })
+  }
+  req.on('error', e => out.destroy(e))
+  req.on('end', idle.stop)
+  req.on('close', gone)
+  // Once it is answered, the end of its connection is no longer told to a request.
+  req.socket.once('close', gone)
   out.on('close', () => {
     idle.stop()
+    req.socket.off('close', gone)
     req.unpipe(out)
   })
   req.pipe(out)
@@ -100,10 +107,12 @@ export function upload(req: IncomingMessage, idleMs: number = UPLOAD_IDLE_MS): R
 }
 
 /** Ends the request if nothing comes for `idleMs` although it is read; `slow` says that it is not. */
-function idleGuard(req: IncomingMessage, idleMs: number, slow: () => boolean): { refresh(): void; stop(): void } {
+function idleGuard(req: IncomingMessage, idleMs: number, slow: () => boolean, onIdle: (e: Error) => void): { refresh(): void; stop(): void } {
   const timer = setTimeout(() => {
-    if (slow() || req.readableLength > 0) timer.refresh()
-    else req.destroy(new Error(`no data from the client for ${idleMs / 1000} s`))
+    if (slow() || req.readableLength > 0) return void timer.refresh()
+    const e = new Error(`no data from the client for ${idleMs / 1000} s`)
+    onIdle(e)
+    req.destroy(e)
   }, idleMs)
   return { refresh: () => { timer.refresh() }, stop: () => clearTimeout(timer) }
 }

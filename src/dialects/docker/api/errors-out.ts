@@ -18,7 +18,7 @@ export function asDockerError(e: unknown): DockerError {
 export function sendError(call: Call, e: unknown): void {
   const error = asDockerError(e)
   if (error.kind === 'failed') call.options.logger.warn(`${call.req.method} ${call.req.url?.split('?')[0]}: ${error.message}`)
-  if (!call.req.readableEnded && call.hasBody) drainThenClose(call)
+  if (!call.req.readableEnded && call.hasBody) boundRest(call)
   if (error.kind === 'not-modified') call.sendEmpty(304)
   else sendMessage(call.res, call.req.method, error.status, error.message, false)
 }
@@ -31,11 +31,13 @@ export function sendMessage(res: ServerResponse, method: string | undefined, sta
   res.end(method === 'HEAD' ? undefined : bytes)
 }
 
-function drainThenClose({ req, res }: Call): void {
-  res.setHeader('Connection', 'close')
+/** The HTTP server reads on for the answer's sake, and keeps the connection; but not for ever. */
+function boundRest({ req }: Call): void {
   const { socket } = req
   const timer = setTimeout(() => socket.destroy(), DRAIN_MS)
-  req.on('close', () => clearTimeout(timer))
+  const clear = (): void => clearTimeout(timer)
+  req.once('end', clear)
+  socket.once('close', clear)
   req.unpipe()
   req.resume()
 }
