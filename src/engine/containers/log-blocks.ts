@@ -6,13 +6,10 @@ import type { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { createZstdDecompress, zstdDecompress } from 'node:zlib'
 import { CURRENT, rotatedFiles, rotatedName } from '../logger/files.ts'
+import { isLine, isPartial } from '../logger/line.ts'
 
 const BLOCK_BYTES = 256 << 10
 export const NEWLINE = 10
-const PARTIAL = 80
-
-/** `TIME STREAM F ` before each line's text is always this long: the parts of it, as offsets. */
-export const Prefix = { timeEnd: 30, stream: 35, flag: 38, text: 40 } as const
 
 /** How a follower learns that there is more; given by the engine. */
 export interface Follow {
@@ -24,16 +21,6 @@ export interface Follow {
 }
 
 export interface Position { sequence: number; offset: number }
-
-/** False for anything but a line of ours, such as one that a crash cut. */
-export function isLine(block: Buffer, start: number, end: number): boolean {
-  return end - start >= Prefix.text && block[start + Prefix.text - 1] === 32 && block[start + Prefix.timeEnd] === 32 && block[start + 10] === 84
-}
-
-/** stdout or stderr, by the fifth letter of its name's place. */
-export function isStderr(block: Buffer, start: number): boolean { return block[start + Prefix.stream - 1] === 101 }
-
-export function isPartial(block: Buffer, start: number): boolean { return block[start + Prefix.flag] === PARTIAL }
 
 /** Where the last `tail` lines begin; the oldest line kept without `tail`. Pieces of a long line count as one. */
 export async function findStart(dir: string, tail: number | undefined): Promise<Position> {

@@ -4,7 +4,8 @@
  */
 import { Readable } from 'node:stream'
 import type { LogStreamOptions } from '../engine.ts'
-import { blocksFrom, findStart, isLine, isPartial, isStderr, NEWLINE, Prefix } from './log-blocks.ts'
+import { isLine, isPartial, isStderr, Prefix } from '../logger/line.ts'
+import { blocksFrom, findStart, NEWLINE } from './log-blocks.ts'
 import type { Follow } from './log-blocks.ts'
 
 const HEADER_BYTES = 8

@@ -1,6 +1,7 @@
 /** A container's log as lines, for those who look at each: see `log-stream.ts` for Docker's bytes. */
 import type { LogLine, LogOptions } from '../engine.ts'
-import { blocksFrom, findStart, isLine, isPartial, isStderr, NEWLINE, Prefix } from './log-blocks.ts'
+import { isLine, isPartial, isStderr, Prefix } from '../logger/line.ts'
+import { blocksFrom, findStart, NEWLINE } from './log-blocks.ts'
 import type { Follow } from './log-blocks.ts'
 
 /** Lines of the log in `dir` in order. With `follow` it goes on until the output has ended. */

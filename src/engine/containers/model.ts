@@ -4,6 +4,7 @@ import type { Exited, Mount } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type { ContainerInfo, ContainerSpec } from '../engine.ts'
 import { mergeEnv } from './oci-spec.ts'
+import type { OpenRequest } from '../logger/protocol.ts'
 import type { ContainerRecord, ImageDefaults } from './records.ts'
 
 const ID = /^[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*$/
@@ -59,8 +60,12 @@ export function environmentOf({ spec, image }: ContainerRecord, ...more: string[
 
 export function cgroupOf(spec: ContainerSpec): string { return join(spec.cgroupParent ?? '/gantry', spec.id) }
 
-export function logLimits(spec: ContainerSpec): { maxBytes: number; maxFiles: number } {
-  return { maxBytes: spec.log?.maxBytes ?? 10 << 20, maxFiles: spec.log?.maxFiles ?? 5 }
+/** What the log daemon is told of a container's `log`. */
+export function logLimits({ log }: ContainerSpec): Pick<OpenRequest, 'maxBytes' | 'maxFiles' | 'driver' | 'options'> {
+  return {
+    maxBytes: log?.maxBytes ?? 10 << 20, maxFiles: log?.maxFiles ?? 5, ...(log?.driver === undefined ? {} : { driver: log.driver }),
+    ...(log?.options === undefined ? {} : { options: log.options }),
+  }
 }
 
 export function toInfo(r: ContainerRecord): ContainerInfo {

@@ -1,15 +1,18 @@
 /** Drains one container's FIFOs into its log file and to whoever is attached or follows. */
-import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { SocketConstructorOpts } from 'node:net'
+import { join } from 'node:path'
 import type { Compressor } from './compressor.ts'
 import { LineFormatter } from './format.ts'
 import type { Stamps } from './format.ts'
+import { Journal, readJournal } from './journal.ts'
 import { LogFile } from './log-file.ts'
+import type { LogPosition } from './log-file.ts'
 import type { OpenRequest } from './protocol.ts'
+import { openSender } from './senders/index.ts'
+import type { Sender } from './senders/index.ts'
 
-/** Text waiting for the end of the loop's turn before it is written anyway. */
-const BATCH_CHARS = 1 << 17
 /** Unsent bytes at which an attached client holds the container up, and how long it may do so without taking anything. */
 const ATTACH_HIGH_BYTES = 1 << 20
 const ATTACH_STALL_MS = 10_000
@@ -20,20 +23,21 @@ const buffer = Buffer.allocUnsafeSlow(1 << 16)
 const output = Buffer.allocUnsafeSlow(1 << 20)
 
 type StreamName = 'stdout' | 'stderr'
-interface Source { name: StreamName; fd: number; socket: Socket; lines: LineFormatter }
+interface Source { name: StreamName; fd: number; inode: number; socket: Socket; lines: LineFormatter; journal: Journal | undefined }
 
 export class Drain {
   readonly request: OpenRequest
   /** Resolves when the output has ended and is on disk. */
   readonly ended: Promise<void>
   readonly #setEnded: () => void
-  readonly #file: LogFile
+  /** Undefined with the driver `none`. */
+  readonly #file: LogFile | undefined
+  readonly #sender: Sender | undefined
+  readonly #stamps: Stamps
   readonly #onData: () => void
   readonly #sources = new Map<StreamName, Source>()
   readonly #attached = new Set<Socket>()
   readonly #blocking = new Map<Socket, NodeJS.Timeout>()
-  #pending = ''
-  #scheduled: NodeJS.Immediate | undefined
   #done = false
 
   /** `onData` is called after lines were written. Throws where a FIFO or the log cannot be opened. */
@@ -43,19 +47,26 @@ export class Drain {
     const { promise, resolve } = Promise.withResolvers<void>()
     this.ended = promise
     this.#setEnded = resolve
-    this.#file = new LogFile(request, compressor, stamps)
+    this.#stamps = stamps
+    this.#sender = openSender(request, (note) => { this.#file?.note(note) })
+    const pending: { at: LogPosition; lines: Buffer }[] = []
     try {
-      this.#open('stdout', request.stdout, stamps)
-      if (request.stderr !== undefined) this.#open('stderr', request.stderr, stamps)
+      this.#open('stdout', request.stdout, pending)
+      if (request.stderr !== undefined) this.#open('stderr', request.stderr, pending)
+      if (request.driver !== 'none') this.#file = new LogFile(request, compressor, stamps, pending)
     } catch (e) {
       for (const s of this.#sources.values()) s.socket.destroy()
-      this.#file.close()
+      void this.#sender?.close()
       throw e
     }
+    for (const s of this.#sources.values()) s.socket.resume()
   }
 
-  /** O_RDONLY: the kernel reports the end once the last of the writers that came has gone, not before the first one came. */
-  #open(name: StreamName, path: string, stamps: Stamps): void {
+  /**
+   * O_RDONLY: the kernel reports the end once the last of the writers that came has gone, not before the first one came. Reading begins
+   * with `resume`; what a killed predecessor had taken out of the FIFO already comes from its journal.
+   */
+  #open(name: StreamName, path: string, pending: { at: LogPosition; lines: Buffer }[]): void {
     const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const onread = { buffer, callback: (bytes: number): boolean => { this.#take(name, buffer.subarray(0, bytes)); return true } }
     let socket: Socket
@@ -66,29 +77,45 @@ export class Drain {
       closeSync(fd)
       throw e
     }
-    this.#sources.set(name, { name, fd, socket, lines: new LineFormatter(name, stamps) })
+    const inode = fstatSync(fd).ino
+    const lines = new LineFormatter(name, this.#stamps)
+    const source: Source = { name, fd, inode, socket, lines, journal: undefined }
+    this.#sources.set(name, source)
     socket.on('error', () => { this.#endOf(name) })
     socket.on('end', () => { this.#endOf(name) })
-    socket.resume()
+    if (this.request.driver === 'none') return
+    const journal = join(this.request.dir, `.${name}`)
+    const left = readJournal(journal)
+    if (left !== undefined) {
+      lines.rest = left.rest.toString('latin1')
+      let text = lines.format(left.chunk, left.stamp)
+      // Of an earlier run: its last line will not go on.
+      if (left.inode !== inode) text += lines.end(Date.now())
+      if (text !== '') pending.push({ at: left.position, lines: Buffer.from(text, 'latin1') })
+    }
+    mkdirSync(this.request.dir, { recursive: true, mode: 0o700 })
+    source.journal = new Journal(journal)
   }
 
   #take(name: StreamName, chunk: Buffer): void {
     const source = this.#sources.get(name)
     if (source === undefined) return
     if (this.#attached.size > 0) this.#broadcast(name, chunk)
-    this.#pending += source.lines.push(chunk, Date.now())
-    if (this.#pending.length >= BATCH_CHARS) this.#flush()
-    else if (this.#pending !== '') this.#scheduled ??= setImmediate(() => { this.#flush() })
+    const file = this.#file
+    if (file === undefined) return
+    const { lines, inode, journal } = source
+    const stamp = this.#stamps.next(Date.now())
+    try {
+      journal?.write({ inode, position: file.position, rest: Buffer.from(lines.rest, 'latin1'), chunk, stamp })
+    } catch { /* a full disk: the log itself will say so */ }
+    this.#write(lines.format(chunk, stamp))
   }
 
-  #flush(): void {
-    if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)
-    this.#scheduled = undefined
-    if (this.#pending === '') return
-    const text = this.#pending
-    this.#pending = ''
+  #write(text: string): void {
+    if (text === '') return
     const data = text.length <= output.length ? output.subarray(0, output.write(text, 'latin1')) : Buffer.from(text, 'latin1')
-    this.#file.append(data)
+    this.#file?.append(data)
+    this.#sender?.take(data)
     this.#onData()
   }
 
@@ -97,19 +124,20 @@ export class Drain {
     if (source === undefined) return
     this.#sources.delete(name)
     source.socket.destroy()
-    this.#pending += source.lines.end(Date.now())
-    if (this.#sources.size === 0) this.#finish()
+    this.#write(source.lines.end(Date.now()))
+    source.journal?.remove()
+    if (this.#sources.size === 0) void this.#finish()
   }
 
-  #finish(): void {
+  async #finish(): Promise<void> {
     if (this.#done) return
     this.#done = true
-    this.#flush()
-    this.#file.close()
     for (const a of this.#attached) a.end()
     for (const t of this.#blocking.values()) clearTimeout(t)
     this.#attached.clear()
     this.#blocking.clear()
+    await this.#sender?.close()
+    this.#file?.close()
     this.#setEnded()
   }
 

@@ -37,11 +37,18 @@ export class LineFormatter {
     this.#stamps = stamps
   }
 
+  /** Text whose newline is still to come, as latin1. */
+  get rest(): string { return this.#rest }
+  set rest(text: string) { this.#rest = text }
+
   /** Complete log lines for this chunk, as latin1 text ending with a newline, or ''. */
-  push(chunk: Buffer, nowMs: number): string {
+  push(chunk: Buffer, nowMs: number): string { return this.format(chunk, this.#stamps.next(nowMs)) }
+
+  /** As {@link push}, with a time that was given out before. */
+  format(chunk: Buffer, stamp: string): string {
     const text = this.#rest === '' ? chunk.toString('latin1') : this.#rest + chunk.toString('latin1')
     const end = text.lastIndexOf('\n') + 1
-    const full = `${this.#stamps.next(nowMs)} ${this.#stream} F `
+    const full = `${stamp} ${this.#stream} F `
     let out = ''
     if (end > 0) {
       const body = text.slice(0, end - 1)

@@ -1,5 +1,5 @@
 /** One container's log on disk: appends whole lines, rotates between lines, survives a full disk. */
-import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Compressor } from './compressor.ts'
 import { CURRENT, readNames, rotatedFiles, rotatedName } from './files.ts'
@@ -13,6 +13,9 @@ export interface LogFileOptions {
   maxFiles: number
 }
 
+/** `sequence` is the number that `current` gets when it is rotated. */
+export interface LogPosition { sequence: number; offset: number }
+
 const NEWLINE = 10
 
 export class LogFile {
@@ -25,7 +28,8 @@ export class LogFile {
   #droppedLines = 0
   #dropReason = ''
 
-  constructor(options: LogFileOptions, compressor: Compressor, stamps: Stamps) {
+  /** `pending`: what a predecessor was about to append, and where, when it was killed. */
+  constructor(options: LogFileOptions, compressor: Compressor, stamps: Stamps, pending: { at: LogPosition; lines: Buffer }[] = []) {
     this.#options = options
     this.#compressor = compressor
     this.#stamps = stamps
@@ -36,10 +40,11 @@ export class LogFile {
     for (const f of rotated) if (!f.compressed) compressor.add(f.path)
     this.#fd = openSync(join(options.dir, CURRENT), 'a+', 0o600)
     this.#size = fstatSync(this.#fd).size
+    for (const { at, lines } of pending) this.#resume(at, lines)
     this.#closeTornLine()
   }
 
-  /** A predecessor killed inside a write left half a line: end it. */
+  /** Half a line that nothing can make whole any more: end it. */
   #closeTornLine(): void {
     if (this.#size === 0) return
     const last = Buffer.alloc(1)
@@ -70,6 +75,32 @@ export class LogFile {
     if (rest.length > 0) this.#droppedLines += countLines(rest) - (this.#droppedLines > 0 ? 1 : 0)
   }
 
+  get position(): LogPosition { return { sequence: this.#sequence, offset: this.#size } }
+
+  /** Less what it managed to append. */
+  #resume(at: LogPosition, lines: Buffer): void {
+    let rest = lines
+    if (at.sequence === this.#sequence - 1) {
+      // Rotated in the middle of it. Compressed ones are older: compression comes after.
+      const before = rotatedFiles(this.#options.dir).at(-1)
+      if (before === undefined || before.compressed || before.sequence !== at.sequence) return
+      const written = statSync(before.path).size - at.offset
+      if (written < 0 || written >= rest.length || this.#size >= rest.length - written) return
+      rest = rest.subarray(written)
+      this.#cut(0)
+    } else if (at.sequence === this.#sequence && at.offset <= this.#size && this.#size < at.offset + rest.length) {
+      this.#cut(at.offset)
+    } else {
+      return
+    }
+    this.append(rest)
+  }
+
+  #cut(size: number): void {
+    ftruncateSync(this.#fd, size)
+    this.#size = size
+  }
+
   #write(data: Buffer): boolean {
     let at = 0
     try {
@@ -98,9 +129,11 @@ export class LogFile {
       else renameSync(current, fresh)
       closeSync(this.#fd)
       this.#fd = openSync(current, 'a+', 0o600)
-      this.#sequence++
       this.#size = 0
-      if (fresh !== undefined) this.#compressor.add(fresh)
+      if (fresh !== undefined) {
+        this.#sequence++
+        this.#compressor.add(fresh)
+      }
       const rotated = rotatedFiles(dir)
       for (const old of rotated.slice(0, Math.max(0, rotated.length - (maxFiles - 1)))) rmSync(old.path, { force: true })
       return true
@@ -109,6 +142,9 @@ export class LogFile {
       return false
     }
   }
+
+  /** A line of the daemon's own. */
+  note(text: string): void { this.append(Buffer.from(`${this.#stamps.next(Date.now())} stderr F [gantry: ${text}]\n`)) }
 
   close(): void {
     if (this.#droppedLines > 0) this.#write(this.#droppedNotice())

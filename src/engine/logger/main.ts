@@ -14,5 +14,5 @@ export async function runLogger(config: LoggerConfig): Promise<{ close(): Promis
   const server = new LogServer(config.socket)
   process.on('SIGHUP', () => undefined)
   await server.listen()
-  return { close: async () => server.close() }
+  return { close: () => server.close() }
 }

@@ -11,6 +11,10 @@ export interface OpenRequest extends LogFileOptions {
   stdout: string
   /** Left out with a terminal, whose output is all stdout. */
   stderr?: string
+  /** Left out: `local`. */
+  driver?: 'local' | 'none' | 'syslog' | 'fluentd'
+  /** Of syslog and fluentd, in Docker's words. */
+  options?: Record<string, string>
 }
 
 export type Request =

@@ -47,11 +47,12 @@ export class LogServer {
   }
 
   /** Stops taking requests and writes what is in the FIFOs; a successor goes on with what is still open. */
-  close(): void {
+  async close(): Promise<void> {
     this.#server.close()
-    const open = [...this.#drains.values()].map((d) => d.request)
-    for (const d of this.#drains.values()) d.close()
-    writeState(this.#statePath, open)
+    const drains = [...this.#drains.values()]
+    for (const d of drains) d.close()
+    writeState(this.#statePath, drains.map((d) => d.request))
+    await Promise.all(drains.map((d) => d.ended))
     for (const s of this.#connections) s.destroy()
   }
 
@@ -111,11 +112,14 @@ export class LogServer {
   }
 
   #open(request: OpenRequest): void {
-    const { id, stdout, stderr, dir, maxBytes, maxFiles } = request
+    const { id, stdout, stderr, dir, maxBytes, maxFiles, driver, options } = request
     const old = this.#drains.get(id)
     if (old !== undefined && old.request.stdout === stdout && old.request.stderr === stderr) return
     old?.close()
-    const clean: OpenRequest = { id, stdout, ...(stderr === undefined ? {} : { stderr }), dir, maxBytes, maxFiles }
+    const clean: OpenRequest = {
+      id, stdout, ...(stderr === undefined ? {} : { stderr }), dir, maxBytes, maxFiles, ...(driver === undefined ? {} : { driver }),
+      ...(options === undefined ? {} : { options }),
+    }
     const drain = new Drain(clean, this.#compressor, this.#stamps, () => { this.#tell({ event: 'data', id }) })
     this.#drains.set(id, drain)
     void drain.ended.then(() => {
