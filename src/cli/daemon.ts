@@ -35,7 +35,11 @@ if (load === undefined || file === undefined) {
 process.title = `gantry-${name}`
 const { run, loadLater } = await load()
 await beginAnewIfCompiled(loadLater)
-const running = await run(JSON.parse(readFileSync(file, 'utf8')) as never)
+const running = await run(JSON.parse(readFileSync(file, 'utf8')) as never).catch((e: Error) => {
+  // Whoever started it reads the last line.
+  process.stderr.write(`${e.stack}\n${name}: ${e.message}\n`)
+  process.exit(1)
+})
 setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref()
 let closing = false
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -1,6 +1,6 @@
 /** `gantry engine` on this machine: brought up, found again, ended. Every step can be repeated. */
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,7 +9,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { replaceFileDurably } from '../files/replace.ts'
 import { makeRoom, removeCgroups } from './cgroups.ts'
 import { readClusterFile } from './cluster-file.ts'
-import { clusterCgroup, type EngineConfig, engineReadyFile, type EngineListen, type Layout } from './layout.ts'
+import { clusterCgroup, dockerDirs, type EngineConfig, engineReadyFile, type EngineListen, type Layout } from './layout.ts'
 import { paths, provisionRuntime } from './provision.ts'
 import { gantryDaemon, startServices, stopServices, supervisorOf, writeServices } from './services.ts'
 import { removeDockerNetworks, stopContainers } from './teardown.ts'
@@ -105,9 +105,22 @@ export async function stopEngine(l: Layout, purge: boolean): Promise<boolean> {
   await removeDockerNetworks(config.instance)
   removeCgroups(clusterCgroup(config.instance))
   for (const where of config.listen) if ('unix' in where) rmSync(where.unix, { force: true })
+  removeData(config)
   // The configuration goes last: until then the rest can be found again.
-  for (const dir of [config.dataDir, l.runDir, l.dataDir]) rmSync(dir, { recursive: true, force: true })
+  for (const dir of [l.runDir, l.dataDir]) rmSync(dir, { recursive: true, force: true })
   return true
+}
+
+/** Only what is ours: a folder somebody has named may hold more, or be a mount point. */
+function removeData({ dataDir }: EngineConfig): void {
+  const { networks, volumes, records } = dockerDirs(dataDir)
+  const others = ['engine', 'containerd', 'containerd.toml', 'logger.json'].map(name => join(dataDir, name))
+  for (const path of [networks, volumes, records, ...others]) rmSync(path, { recursive: true, force: true })
+  try {
+    rmdirSync(dataDir)
+  } catch {
+    // Not empty, or mounted.
+  }
 }
 
 function checkSame(have: EngineConfig, o: EngineOptions, running: boolean): void {

@@ -94,6 +94,11 @@ export interface EngineConfig {
   listen: EngineListen[]
 }
 
+/** What Docker's API keeps below a data folder. */
+export function dockerDirs(dataDir: string): { networks: string; volumes: string; records: string } {
+  return { networks: join(dataDir, 'networks'), volumes: join(dataDir, 'volumes'), records: join(dataDir, 'docker') }
+}
+
 /** Exists while the engine listens. */
 export function engineReadyFile(config: EngineConfig): string { return join(config.runDir, 'engine.ready') }
 

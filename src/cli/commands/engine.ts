@@ -11,7 +11,7 @@ import { json, line, note, UserError } from '../output.ts'
 const DEFAULT_TLS_PORT = 2376
 
 interface Options {
-  host: string[]
+  host?: string[]
   tlscacert?: string
   tlscert?: string
   tlskey?: string
@@ -24,7 +24,7 @@ interface Options {
 export function register(program: Command): void {
   const engine = program.command('engine')
     .description('a Docker-compatible daemon for this machine, with no cluster')
-    .option('-H, --host <address>', 'where to listen: unix://PATH, or tcp://HOST:PORT with certificates; may be repeated (default: docker.sock in the run folder)', collect, [])
+    .option('-H, --host <address>', 'where to listen: unix://PATH, or tcp://HOST:PORT with certificates; may be repeated (default: docker.sock in the run folder)', (value, all: string[] = []) => collect(value, all))
     .option('--tlscacert <file>', 'CA that clients\' certificates must be signed by')
     .option('--tlscert <file>', 'certificate to show to clients')
     .option('--tlskey <file>', 'its key')
@@ -34,7 +34,7 @@ export function register(program: Command): void {
     .option('-o, --output <format>', 'json for programs, with --detach')
     .addHelpText('after', '\nExample:\n  eval "$(gantry engine --detach)"\n  docker run --rm hello-world')
     .action(async (o: Options) => {
-      const listen = o.host.map(h => listenOf(h, o))
+      const listen = (o.host ?? []).map(h => listenOf(h, o))
       const l = layout()
       const unlock = await lockMachine(() => void note('another engine or cluster is being started on this machine: waiting for it'))
       let prepared: Awaited<ReturnType<typeof prepareEngine>>

@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from '../../../core/log.ts'
 import type { Engine } from '../../../engine/engine.ts'
-import type { AgentConfig } from '../../../machines/layout.ts'
+import { type AgentConfig, dockerDirs } from '../../../machines/layout.ts'
 import type { DockerApi } from '../api/index.ts'
 import { listen } from '../api/listen.ts'
 import type { OpenedDocker } from './open.ts'
@@ -62,7 +62,7 @@ function bridgeOf(config: AgentConfig): string { return config.driver === 'local
 
 function hasContainers(dataDir: string): boolean {
   try {
-    return readdirSync(join(dataDir, 'docker', 'containers')).length > 0
+    return readdirSync(join(dockerDirs(dataDir).records, 'containers')).length > 0
   } catch {
     return false
   }

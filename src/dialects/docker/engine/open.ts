@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from '../../../core/log.ts'
 import type { Engine } from '../../../engine/engine.ts'
+import { dockerDirs } from '../../../machines/layout.ts'
 import { openCnm } from '../../../network/cnm/index.ts'
 import { openNamedVolumes } from '../../../volumes/named/index.ts'
 import type { DockerBackend } from '../backend.ts'
@@ -30,12 +31,13 @@ export interface OpenedDocker {
 
 export async function openDocker(o: OpenDockerOptions): Promise<OpenedDocker> {
   mkdirSync(o.dataDir, { recursive: true, mode: 0o700 })
+  const dirs = dockerDirs(o.dataDir)
   const [cnm, volumes] = await Promise.all([
-    openCnm({ dataDir: join(o.dataDir, 'networks'), runDir: join(o.runDir, 'docker-netns'), instance: o.instance, bridge: o.bridge }),
-    openNamedVolumes({ dataDir: join(o.dataDir, 'volumes') }),
+    openCnm({ dataDir: dirs.networks, runDir: join(o.runDir, 'docker-netns'), instance: o.instance, bridge: o.bridge }),
+    openNamedVolumes({ dataDir: dirs.volumes }),
   ])
   const local = await openLocalBackend({
-    engine: o.engine, cnm, volumes, logger: o.logger, dataDir: join(o.dataDir, 'docker'), runDir: join(o.runDir, 'docker'), cgroupParent: o.cgroupParent,
+    engine: o.engine, cnm, volumes, logger: o.logger, dataDir: dirs.records, runDir: join(o.runDir, 'docker'), cgroupParent: o.cgroupParent,
   })
   const { Version } = await local.backend.system.version()
   return {
