@@ -78,7 +78,10 @@ export class Call {
     this.res.end(this.req.method === 'HEAD' ? undefined : bytes)
   }
 
-  sendEmpty(status: number): void { this.res.writeHead(status).end() }
+  sendEmpty(status: number): void {
+    // Answers of these two have no length by their nature.
+    this.res.writeHead(status, status === 204 || status === 304 ? {} : { 'Content-Length': 0 }).end()
+  }
 
   /** The header of an answer of unknown length, sent at once. */
   begin(type: string, headers: Record<string, string> = {}): void {
