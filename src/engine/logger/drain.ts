@@ -1,5 +1,5 @@
 /** Drains one container's FIFOs into its log file and to whoever is attached or follows. */
-import { closeSync, constants, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { SocketConstructorOpts } from 'node:net'
 import { join } from 'node:path'
@@ -34,6 +34,7 @@ export class Drain {
   readonly #file: LogFile | undefined
   readonly #sender: Sender | undefined
   readonly #stamps: Stamps
+  readonly #journalDir: string
   readonly #onData: () => void
   readonly #sources = new Map<StreamName, Source>()
   readonly #attached = new Set<Socket>()
@@ -41,13 +42,14 @@ export class Drain {
   #done = false
 
   /** `onData` is called after lines were written. Throws where a FIFO or the log cannot be opened. */
-  constructor(request: OpenRequest, compressor: Compressor, stamps: Stamps, onData: () => void) {
+  constructor(request: OpenRequest, compressor: Compressor, stamps: Stamps, journalDir: string, onData: () => void) {
     this.request = request
     this.#onData = onData
     const { promise, resolve } = Promise.withResolvers<void>()
     this.ended = promise
     this.#setEnded = resolve
     this.#stamps = stamps
+    this.#journalDir = journalDir
     this.#sender = openSender(request, (note) => { this.#file?.note(note) })
     const pending: { at: LogPosition; lines: Buffer }[] = []
     try {
@@ -84,7 +86,7 @@ export class Drain {
     socket.on('error', () => { this.#endOf(name) })
     socket.on('end', () => { this.#endOf(name) })
     if (this.request.driver === 'none') return
-    const journal = join(this.request.dir, `.${name}`)
+    const journal = join(this.#journalDir, `${this.request.id}-${name}`)
     const left = readJournal(journal)
     if (left !== undefined) {
       lines.rest = left.rest.toString('latin1')
@@ -93,19 +95,21 @@ export class Drain {
       if (left.inode !== inode) text += lines.end(Date.now())
       if (text !== '') pending.push({ at: left.position, lines: Buffer.from(text, 'latin1') })
     }
-    mkdirSync(this.request.dir, { recursive: true, mode: 0o700 })
     source.journal = new Journal(journal)
   }
 
   #take(name: StreamName, chunk: Buffer): void {
     const source = this.#sources.get(name)
     if (source === undefined) return
-    if (this.#attached.size > 0) this.#broadcast(name, chunk)
     const file = this.#file
-    if (file === undefined) return
-    const { lines, inode, journal } = source
+    if (file !== undefined) this.#log(source, file, chunk)
+    if (this.#attached.size > 0) this.#broadcast(name, chunk)
+  }
+
+  #log({ lines, inode, journal }: Source, file: LogFile, chunk: Buffer): void {
     const stamp = this.#stamps.next(Date.now())
     try {
+      // First of all: until it is written, a kill loses what was read.
       journal?.write({ inode, position: file.position, rest: Buffer.from(lines.rest, 'latin1'), chunk, stamp })
     } catch { /* a full disk: the log itself will say so */ }
     this.#write(lines.format(chunk, stamp))

@@ -1,14 +1,16 @@
 /**
  * What a stream's reader has taken out of its FIFO and may not have in the log yet. Two places in one file are written in turns, so that a kill
- * in the middle of a write leaves the one before. Only for the death of the daemon, not of the machine: nothing is synced.
+ * in the middle of a write leaves the one before. Only for the death of the daemon, not of the machine: nothing is synced. What is left
+ * to chance are the microseconds between a read and the end of this write: a pipe cannot be read without emptying it.
  */
 import { closeSync, constants, openSync, readFileSync, rmSync, writevSync } from 'node:fs'
-import { crc32 } from 'node:zlib'
 import type { LogPosition } from './log-file.ts'
 
 const SLOT_BYTES = 128 << 10
 const HEADER_BYTES = 72
 const STAMP_BYTES = 30
+/** The entry's number again: where it stands, all before it was written. */
+const TRAILER_BYTES = 8
 
 export interface JournalEntry {
   /** The FIFO's inode: another one is another run of the container. */
@@ -25,6 +27,7 @@ export class Journal {
   readonly #path: string
   readonly #fd: number
   readonly #header = Buffer.alloc(HEADER_BYTES)
+  readonly #trailer = Buffer.alloc(TRAILER_BYTES)
   #count: number
 
   constructor(path: string) {
@@ -37,16 +40,16 @@ export class Journal {
   /** Throws where the disk is full: the log will say so itself. */
   write(e: JournalEntry): void {
     const h = this.#header
-    h.writeDoubleLE(this.#count, 4)
-    h.writeUInt32LE(e.rest.length, 12)
-    h.writeUInt32LE(e.chunk.length, 16)
-    h.writeUInt32LE(e.position.sequence, 20)
-    // As doubles: whole numbers up to 2^53, without a BigInt a chunk.
+    // Doubles hold whole numbers up to 2^53 without a BigInt for each chunk.
+    h.writeDoubleLE(this.#count, 0)
+    h.writeUInt32LE(e.rest.length, 8)
+    h.writeUInt32LE(e.chunk.length, 12)
+    h.writeUInt32LE(e.position.sequence, 16)
     h.writeDoubleLE(e.position.offset, 24)
     h.writeDoubleLE(e.inode, 32)
     h.write(e.stamp, 40, STAMP_BYTES, 'latin1')
-    h.writeUInt32LE(crc32(e.chunk, crc32(e.rest, crc32(h.subarray(4)))), 0)
-    writevSync(this.#fd, [h, e.rest, e.chunk], this.#count % 2 * SLOT_BYTES)
+    this.#trailer.writeDoubleLE(this.#count, 0)
+    writevSync(this.#fd, [h, e.rest, e.chunk, this.#trailer], this.#count % 2 * SLOT_BYTES)
     this.#count++
   }
 
@@ -73,13 +76,14 @@ function newest(path: string): { count: number; entry: JournalEntry } | undefine
 
 function slot(data: Buffer): { count: number; entry: JournalEntry } | undefined {
   if (data.length < HEADER_BYTES) return undefined
-  const restEnd = HEADER_BYTES + data.readUInt32LE(12)
-  const end = restEnd + data.readUInt32LE(16)
-  if (end > data.length || crc32(data.subarray(4, end)) !== data.readUInt32LE(0)) return undefined
+  const count = data.readDoubleLE(0)
+  const restEnd = HEADER_BYTES + data.readUInt32LE(8)
+  const end = restEnd + data.readUInt32LE(12)
+  if (end + TRAILER_BYTES > data.length || count === 0 || data.readDoubleLE(end) !== count) return undefined
   return {
-    count: data.readDoubleLE(4),
+    count,
     entry: {
-      inode: data.readDoubleLE(32), position: { sequence: data.readUInt32LE(20), offset: data.readDoubleLE(24) },
+      inode: data.readDoubleLE(32), position: { sequence: data.readUInt32LE(16), offset: data.readDoubleLE(24) },
       rest: data.subarray(HEADER_BYTES, restEnd), chunk: data.subarray(restEnd, end), stamp: data.toString('latin1', 40, 40 + STAMP_BYTES),
     },
   }

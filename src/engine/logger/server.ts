@@ -1,7 +1,8 @@
 /** The log daemon's socket: open, close, wait, follow, attach. */
-import { chmodSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createConnection, createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { replaceFileSync } from '../../files/replace.ts'
 import { Compressor } from './compressor.ts'
@@ -13,6 +14,8 @@ import type { Answer, DaemonEvent, OpenRequest, Request } from './protocol.ts'
 export class LogServer {
   readonly #socketPath: string
   readonly #statePath: string
+  /** Beside the socket: like FIFOs, journals are worth nothing after a reboot. */
+  readonly #journalDir: string
   readonly #server: Server
   readonly #drains = new Map<string, Drain>()
   readonly #followers = new Map<string, Set<Socket>>()
@@ -23,6 +26,7 @@ export class LogServer {
   constructor(socketPath: string) {
     this.#socketPath = socketPath
     this.#statePath = `${socketPath}.state`
+    this.#journalDir = `${socketPath}.journal`
     this.#server = createServer((s) => { this.#connection(s) })
   }
 
@@ -30,10 +34,14 @@ export class LogServer {
   async listen(): Promise<void> {
     if (await answers(this.#socketPath)) throw new Error(`another log daemon is listening on ${this.#socketPath}`)
     rmSync(this.#socketPath, { force: true })
+    mkdirSync(this.#journalDir, { recursive: true, mode: 0o700 })
     for (const request of readState(this.#statePath)) {
       try { this.#open(request) } catch { /* its FIFOs are gone: so is the container */ }
     }
     this.#saveState()
+    for (const name of readdirSync(this.#journalDir)) {
+      if (!this.#drains.has(name.slice(0, name.lastIndexOf('-')))) rmSync(join(this.#journalDir, name), { force: true })
+    }
     const umask = process.umask(0o177)
     try {
       await new Promise<void>((resolve, reject) => {
@@ -120,7 +128,7 @@ export class LogServer {
       id, stdout, ...(stderr === undefined ? {} : { stderr }), dir, maxBytes, maxFiles, ...(driver === undefined ? {} : { driver }),
       ...(options === undefined ? {} : { options }),
     }
-    const drain = new Drain(clean, this.#compressor, this.#stamps, () => { this.#tell({ event: 'data', id }) })
+    const drain = new Drain(clean, this.#compressor, this.#stamps, this.#journalDir, () => { this.#tell({ event: 'data', id }) })
     this.#drains.set(id, drain)
     void drain.ended.then(() => {
       if (this.#drains.get(id) !== drain) return
