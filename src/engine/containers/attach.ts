@@ -55,7 +55,8 @@ export class Attachments {
     const { spec } = entry.record
     const { id } = spec
     const w: Waiting = {
-      stdout: new PassThrough(), stderr: new PassThrough(), ...(spec.stdin === true ? { stdin: new PassThrough() } : {}), exit: Promise.withResolvers(), closed: false,
+      stdout: new PassThrough(), stderr: new PassThrough(), ...(spec.stdin === true ? { stdin: new PassThrough() } : {}),
+      exit: Promise.withResolvers(), closed: false,
     }
     const set = this.#waiting.get(id) ?? new Set()
     this.#waiting.set(id, set.add(w))

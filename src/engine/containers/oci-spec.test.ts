@@ -63,7 +63,8 @@ test('privileged drops the fences', () => {
 
 test('only resources that are set are sent', () => {
   const { resources } = make({ resources: { memoryBytes: 5, pidsMax: 6 } }).linux
-  assert.deepEqual([resources.cpu, resources.memory, resources.pids], [undefined, (ociResources({ memoryBytes: 5 }, supportedResources()) as { memory: object }).memory, { limit: 6 }])
+  const { memory } = ociResources({ memoryBytes: 5 }, supportedResources()) as { memory: object }
+  assert.deepEqual([resources.cpu, resources.memory, resources.pids], [undefined, memory, { limit: 6 }])
 })
 
 const everything: SupportedResources = {

@@ -227,7 +227,8 @@ export class Containers implements ContainerService {
 
   async #killAll(entry: Entry, exited: Promise<unknown>): Promise<void> {
     const { id } = entry.record.spec
-    if (entry.record.state === 'paused') await this.resume(id).catch(() => undefined)
+    // Not by `resume`, which waits its turn.
+    if (entry.record.state === 'paused') await this.#client.tasks.resume(id).catch(() => undefined)
     await this.kill(id, SIGKILL, true)
     if (!await within(exited, KILL_MS)) throw new EngineError('failed', `container ${id} did not exit ${KILL_MS / 1000} s after SIGKILL`)
   }
@@ -243,7 +244,11 @@ export class Containers implements ContainerService {
     if (force) await entry.closeFiles?.()
     try {
       await this.#table.locked(entry, async () => {
-        if (entry.record.state === 'running') throw new EngineError('conflict', `container "${id}" was started again meanwhile`)
+        // Started again meanwhile.
+        if (isAlive(entry.record)) {
+          if (!force) throw new EngineError('conflict', `cannot remove container "${id}": container is ${entry.record.state}: stop it first or use force`)
+          await this.#killAll(entry, entry.exit.promise)
+        }
         await this.#removeNow(entry)
       })
     } catch (e) {
