@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { createCA, issueCert } from '../../src/machines/pki.ts'
 import { mountsBelow } from '../../src/machines/mounts.ts'
+import { identify } from '../../src/machines/process.ts'
 import type { EngineConfig } from '../../src/machines/layout.ts'
 import { namesOf } from '../../src/network/cnm/names.ts'
 import { dockerCommands, GantryEngine } from '../support/docker.ts'
@@ -53,15 +54,15 @@ describe('gantry engine', { skip }, () => {
       })
 
       test('published ports; a second container on the same one', async () => {
-        await engine.ok('run', '-d', '--name', 'w', '-p', '0:80', 'busybox', 'httpd', '-f', '-h', '/etc')
-        const port = /:(\d+)$/m.exec((await call(['port', 'w', '80'])).stdout)![1]!
+        await engine.ok('run', '-d', '--name', 'web', '-p', '0:80', 'busybox', 'httpd', '-f', '-h', '/etc')
+        const port = /:(\d+)$/m.exec((await call(['port', 'web', '80'])).stdout)![1]!
         const answer = await waitFor('the server to answer', 5_000, async () => (await fetch(`http://127.0.0.1:${port}/passwd`)).text())
         assert.match(answer, /^root:/)
-        const second = await call(['run', '-d', '--name', 'w2', '-p', `${port}:80`, 'busybox', 'httpd', '-f'])
+        const second = await call(['run', '-d', '--name', 'web2', '-p', `${port}:80`, 'busybox', 'httpd', '-f'])
         assert.equal(second.code, 125)
         assert.match(second.stderr, /port is already allocated/)
-        assert.equal((await call(['inspect', '-f', '{{.State.Status}}', 'w2'])).stdout, 'created\n')
-        assert.equal((await call(['rm', '-f', 'w', 'w2'])).code, 0)
+        assert.equal((await call(['inspect', '-f', '{{.State.Status}}', 'web2'])).stdout, 'created\n')
+        assert.equal((await call(['rm', '-f', 'web', 'web2'])).code, 0)
       })
 
       test('stdin ends the container; a terminal has its size, detaches, is attached again', async () => {
@@ -138,8 +139,8 @@ describe('gantry engine', { skip }, () => {
   })
 
   test('purge leaves nothing', async () => {
-    await engine.ok('network', 'create', 'n')
-    await engine.ok('run', '-d', '--network', 'n', '-v', 'v:/v', '-p', '0:80', 'busybox', 'sleep', '1000')
+    await engine.ok('network', 'create', 'net')
+    await engine.ok('run', '-d', '--network', 'net', '-v', 'vol:/v', '-p', '0:80', 'busybox', 'sleep', '1000')
     const { instance, bridge } = config()
     const pid = await engine.ok('inspect', '-f', '{{.State.Pid}}', await engine.ok('ps', '-lq'))
     const { group, table } = namesOf(instance)
@@ -151,7 +152,7 @@ describe('gantry engine', { skip }, () => {
     assert.equal(await links(), '')
     assert.notEqual((await run('nft', ['list', 'table', 'inet', table])).code, 0)
     assert.ok(!existsSync(`/proc/sys/net/ipv4/conf/${bridge}`))
-    assert.ok(!existsSync(`/proc/${pid}`))
+    assert.equal(identify(Number(pid)), undefined, 'its process has ended')
     assert.deepEqual(mountsBelow(engine.dir), [])
     for (const path of ['lib', 'run']) assert.ok(!existsSync(join(engine.dir, path)), path)
     assert.equal((await run('find', ['/sys/fs/cgroup', '-maxdepth', '2', '-name', `gantry-${instance}`])).stdout, '')
