@@ -5,7 +5,7 @@ import { DockerError } from '../../errors.ts'
 import type { Attachment, Container } from './container.ts'
 import { dockerError, emit } from './context.ts'
 import type { Context } from './context.ts'
-import { logPieces } from './logs.ts'
+import { logBytes } from './logs.ts'
 import { consumed, mergedOutput } from './streams.ts'
 
 export async function attach(x: Context, c: Container, ref: string, options: AttachOptions): Promise<Streams> {
@@ -13,7 +13,7 @@ export async function attach(x: Context, c: Container, ref: string, options: Att
   if (c.restarting) throw new DockerError('conflict', `container ${ref} is restarting, wait until the container is running`)
   const tty = c.record.config.Tty === true
   const past = options.logs
-    ? logPieces(x, c, { follow: false, stdout: options.stdout, stderr: options.stderr, timestamps: false, details: false }) : undefined
+    ? logBytes(x, c, { follow: false, stdout: options.stdout, stderr: options.stderr, timestamps: false, details: false }) : undefined
   if (!options.stream) {
     emit(x, c, 'attach')
     return { tty, output: Readable.from(past ?? []), close: () => undefined }

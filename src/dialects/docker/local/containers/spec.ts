@@ -173,7 +173,7 @@ function logConfig(r: ContainerRecord): NonNullable<ContainerSpec['log']> {
     ...(options?.['max-file'] === undefined ? {} : { maxFiles: Number(options['max-file']) }),
   }
   if (type === 'none') return { driver: 'none' }
-  if (type === 'syslog' || type === 'fluentd') return { driver: type, ...limits, options: { ...options, tag: logTag(r, options?.['tag']) } }
+  if (type === 'syslog' || type === 'fluentd') return { driver: type, ...limits, options: { ...options, 'container-name': `/${r.name}`, tag: logTag(r, options?.['tag']) } }
   return { driver: 'local', ...limits }
 }
 
