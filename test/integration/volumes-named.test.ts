@@ -141,7 +141,7 @@ test('mounts of their own: once for many users, gone with the last, found mounte
   assert.equal(readFileSync(join(elsewhere, 'precious'), 'utf8'), '1')
   await volumes.create({ name: 'nowhere', options: { type: 'none', o: 'bind', device: join(root, 'absent') } })
   await assert.rejects(volumes.mount('nowhere', 'c1', { readOnly: false, target: '/b' }),
-    failing('failed', /^error while mounting volume '.*\/nowhere\/_data': failed to mount local volume: mount .*\/absent:.*_data, data: bind: no such file or directory$/))
+    failing('failed', /^error while mounting volume '.*\/nowhere\/_data': failed to mount local volume: mount .*\/absent:.*_data, flags: 0x1000: no such file or directory$/))
   await volumes.create({ name: 'nfs', options: { type: 'nfs', o: 'addr=host.invalid,rw', device: ':/export' } })
   await assert.rejects(volumes.mount('nfs', 'c1', { readOnly: false, target: '/b' }), failing('failed', /resolving passed in network volume address/))
   assert.equal(existsSync(bind.mountpoint), false)

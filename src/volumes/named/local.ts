@@ -14,6 +14,11 @@ import { checkLocalName, checkLocalOptions } from './rules.ts'
 const exec = promisify(execFile)
 /** A server that does not answer must not hold a start up for ever. */
 const MOUNT_MS = 60_000
+/** MS_* of mount(2). */
+const FLAGS: Record<string, number> = {
+  ro: 0x1, nosuid: 0x2, nodev: 0x4, noexec: 0x8, sync: 0x10, remount: 0x20, mand: 0x40, dirsync: 0x80, noatime: 0x400, nodiratime: 0x800,
+  bind: 0x1000, rbind: 0x5000, relatime: 0x200000, strictatime: 0x1000000, rw: 0, defaults: 0,
+}
 
 export class LocalDriver implements Driver {
   readonly #records: RecordStore
@@ -45,7 +50,7 @@ export class LocalDriver implements Driver {
       await exec('mount', ['-t', type, ...(options === '' ? [] : ['-o', options]), '--', device, path], { timeout: MOUNT_MS })
     } catch (e) {
       throw new NamedVolumeError('failed', `error while mounting volume '${path}': failed to mount local volume: mount ${device}:${path}` +
-        `${o === '' ? '' : `, data: ${o}`}: ${reason(e)}`)
+        `${flagsText(o)}: ${reason(e)}`)
     }
     return path
   }
@@ -70,6 +75,14 @@ async function resolved(options: string): Promise<string> {
     throw new NamedVolumeError('failed', `failed to mount local volume: error resolving passed in network volume address: ${(e as Error).message}`)
   })
   return options.replace(`addr=${host}`, `addr=${address}`)
+}
+
+/** Options as dockerd shows them in an error: the kernel's flags as a number, the rest as it is. */
+function flagsText(options: string): string {
+  const parts = options.split(',').filter((o) => o !== '')
+  const flags = parts.reduce((sum, o) => sum | (FLAGS[o] ?? 0), 0)
+  const data = parts.filter((o) => FLAGS[o] === undefined).join(',')
+  return `${flags === 0 ? '' : `, flags: 0x${flags.toString(16)}`}${data === '' ? '' : `, data: ${data}`}`
 }
 
 /** What mount(8) said, less its own name and the path, in the kernel's words where it hands them on. */
