@@ -1,34 +1,22 @@
 /** Networks of the Docker API on this machine: the front's requests in the words of `network/cnm`, and its answers in Docker's shapes. */
 import { CnmError } from '../../../network/cnm/cnm.ts'
-import type { CnmEvent, EndpointSpec, NetworkInfo, NetworkSpec } from '../../../network/cnm/cnm.ts'
+import type { CnmEvent, NetworkInfo, NetworkSpec } from '../../../network/cnm/cnm.ts'
 import type { Filters, NetworksBackend } from '../backend.ts'
 import { DockerError } from '../errors.ts'
 import type { CreateNetwork, EndpointSettings, IPAMConfig, NetworkInspect, StringMap } from '../model.ts'
-import type { Parts } from './parts.ts'
+import type { ContainerEndpoints, Parts } from './parts.ts'
 
-/** What networks need of containers. Those that do not run have no sandbox: the containers part remembers their endpoints. */
-export interface ContainerNetworks {
-  /** DockerError `not-found` if there is none. */
-  resolve(ref: string): { id: string; name: string; running: boolean }
-  connectStopped(id: string, networkId: string, settings: EndpointSettings): Promise<void>
-  disconnectStopped(id: string, networkId: string): Promise<void>
-  /** Containers, running or not, that have an endpoint in the network. */
-  endpointsOf(networkId: string): { id: string; name: string; running: boolean }[]
-}
-
-export function createNetworks(parts: Parts, containers: ContainerNetworks): NetworksBackend {
+export function createNetworks(parts: Parts, containers: ContainerEndpoints): NetworksBackend {
   const networks = new LocalNetworks(parts, containers)
   parts.cnm.onEvent((event) => networks.forward(event))
   return networks
 }
 
-const shortIdLength = 12
-
 class LocalNetworks implements NetworksBackend {
   readonly #parts: Parts
-  readonly #containers: ContainerNetworks
+  readonly #containers: ContainerEndpoints
 
-  constructor(parts: Parts, containers: ContainerNetworks) {
+  constructor(parts: Parts, containers: ContainerEndpoints) {
     this.#parts = parts
     this.#containers = containers
   }
@@ -52,20 +40,12 @@ class LocalNetworks implements NetworksBackend {
     return { Id: info.id, Warning: '' }
   }
 
-  async connect(ref: string, container: string, settings: EndpointSettings): Promise<void> {
-    const network = this.#find(ref)
-    const { id, running } = this.#containers.resolve(container)
-    const spec = endpointSpecOf(settings, id)
-    await inDockerTerms(async () => this.#parts.cnm.checkEndpoint(network.id, spec))
-    if (running && this.#parts.cnm.sandbox(id) !== undefined) await inDockerTerms(this.#parts.cnm.connect(id, network.id, spec))
-    else await this.#containers.connectStopped(id, network.id, settings)
+  connect(ref: string, container: string, settings: EndpointSettings): Promise<void> {
+    return inDockerTerms(async () => this.#containers.connect(container, this.#find(ref).id, settings))
   }
 
-  async disconnect(ref: string, container: string, force: boolean): Promise<void> {
-    const network = this.#find(ref)
-    const { id, running } = this.#resolveToDisconnect(network, container, force)
-    if (running && this.#parts.cnm.sandbox(id) !== undefined) await inDockerTerms(this.#parts.cnm.disconnect(id, network.id, force))
-    else await this.#containers.disconnectStopped(id, network.id)
+  disconnect(ref: string, container: string, force: boolean): Promise<void> {
+    return inDockerTerms(async () => this.#containers.disconnect(container, this.#find(ref).id, force))
   }
 
   async remove(ref: string): Promise<void> {
@@ -106,19 +86,8 @@ class LocalNetworks implements NetworksBackend {
     }
   }
 
-  /** With force an endpoint can be dissolved though its container is unknown by now. */
-  #resolveToDisconnect(network: NetworkInfo, container: string, force: boolean): { id: string; running: boolean } {
-    try {
-      return this.#containers.resolve(container)
-    } catch (error) {
-      const left = force ? network.endpoints.find(({ ownerName, sandboxId }) => ownerName === container || sandboxId === container) : undefined
-      if (left === undefined) throw error
-      return { id: left.sandboxId, running: true }
-    }
-  }
-
   #inUse(network: NetworkInfo): boolean {
-    return network.endpoints.length > 0 || this.#containers.endpointsOf(network.id).length > 0
+    return network.endpoints.length > 0 || this.#containers.onNetwork(network.id).length > 0
   }
 
   #matches(network: NetworkInfo, filters: Filters): boolean {
@@ -185,23 +154,6 @@ function specOf(request: CreateNetwork): NetworkSpec {
 
 function present<K extends string>(key: K, value: string | undefined): { [P in K]?: string } {
   return (value === undefined || value === '' ? {} : { [key]: value }) as { [P in K]?: string }
-}
-
-/** How a container joins a network, as `cnm` wants it. Its short id is a name in every network that has names. */
-export function endpointSpecOf(settings: EndpointSettings, containerId: string, hostname?: string): EndpointSpec {
-  const ipam = settings.IPAMConfig
-  const names = [...(settings.Aliases ?? []), containerId.slice(0, shortIdLength), ...(hostname === undefined || hostname === '' ? [] : [hostname])]
-  return {
-    ...present('ipv4', ipam?.IPv4Address), ...present('ipv6', ipam?.IPv6Address),
-    ...(ipam?.LinkLocalIPs === undefined || ipam.LinkLocalIPs === null ? {} : { linkLocal: ipam.LinkLocalIPs }),
-    ...present('mac', settings.MacAddress), aliases: [...new Set(names)],
-    links: (settings.Links ?? []).map((link) => {
-      const [target = '', alias] = link.split(':')
-      return { target: target.replace(/^\//, ''), alias: alias === undefined || alias === '' ? target.replace(/^\//, '') : alias }
-    }),
-    ...(settings.DriverOpts === undefined || settings.DriverOpts === null ? {} : { driverOptions: settings.DriverOpts }),
-    ...(settings.GwPriority === undefined ? {} : { gatewayPriority: settings.GwPriority }),
-  }
 }
 
 function inspectOf(network: NetworkInfo): NetworkInspect {
