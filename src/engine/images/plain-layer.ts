@@ -70,6 +70,8 @@ export class PlainLayer implements Tap {
         else this.#done.reject(new EngineError('failed', `${this.#what} is compressed with ${compression}, which layers cannot be`))
         return
       }
+      // It may fail before anybody reads it; who reads it then hears of that.
+      this.#inflate.on('error', () => undefined)
       this.#store(this.#inflate).then(b => { this.#done.resolve(b) }, (e: unknown) => { this.#done.reject(e as Error) })
     }
     const inflate = this.#inflate

@@ -2,7 +2,6 @@
 import { orAbsent } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type { ImageInfo, OnProgress, PeerSource, Progress, PullOptions } from '../engine.ts'
-import type { Repository } from '../registry/client.ts'
 import { Peer } from '../registry/peer.ts'
 import { RegistryError } from '../registry/source.ts'
 import type { FetchedManifest, Source } from '../registry/source.ts'
@@ -98,7 +97,7 @@ export class Puller {
       report({ status: `Status: Image is kept as it is here for ${familiar(full)} (${e.message})` })
       return here
     }
-    report({ id: parsed.digest === undefined ? wanted : familiar(full), status: `Pulling from ${familiar(`${parsed.host}/${parsed.path}`)}` })
+    report({ id: parsed.digest === undefined ? wanted : familiar(full), status: `Pulling from ${parsed.path}` })
     const repoDigest = `${parsed.host}/${parsed.path}@${found.digest}`
     const names = options.keepReplaced === true && found.fromRegistry ? [...new Set([full, repoDigest])] : [full]
     // A digest that a push gave names an image in its local form, which has another manifest.
@@ -174,8 +173,8 @@ export class Puller {
     return { ...manifest, sources: [...holders.flat(), registry], taggedAtMs: Date.now(), origin: 'registry', fromRegistry: true }
   }
 
-  #registry(parsed: Reference, options: PullOptions): Repository {
-    return this.#x.registries.repository(parsed.host, parsed.path, options)
+  #registry(parsed: Reference, options: PullOptions): Source {
+    return this.#x.registries.reader(parsed.host, parsed.path, options)
   }
 
   async #bring(names: string[], found: Found, lease: string, options: PullOptions): Promise<ImageInfo> {

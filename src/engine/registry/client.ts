@@ -10,7 +10,7 @@ import type { Endpoint } from './endpoints.ts'
 import { http, readBody } from './http.ts'
 import type { HttpRequest, HttpResponse } from './http.ts'
 import { blobAnswer, noCredentials, readManifest, statusError } from './source.ts'
-import type { FetchedManifest, RegistryError, Source } from './source.ts'
+import type { FetchedManifest, RegistryError, RepositorySource } from './source.ts'
 
 export interface RepositoryOptions {
   auth?: RegistryAuth
@@ -28,7 +28,7 @@ export type Uploaded = 'exists' | 'mounted' | 'pushed'
 const MAX_LISTED = 100_000
 const LIST_BYTES = 8 << 20
 
-export class Repository implements Source {
+export class Repository implements RepositorySource {
   readonly name: string
   readonly #host: string
   readonly #path: string
@@ -76,7 +76,6 @@ export class Repository implements Source {
     throw statusError(answer.status, `${this.name}: blob ${digest}`)
   }
 
-  /** All tags, in the registry's order. */
   async tags(signal?: AbortSignal): Promise<string[]> {
     const names: string[] = []
     await this.#list(`/v2/${this.#path}/tags/list`, `repository:${this.#path}:pull`, 'tags', names, signal)
@@ -200,6 +199,12 @@ export class Repository implements Source {
       })
       const challenge = response.headers['www-authenticate']
       if (response.status !== 401 || attempt === 2 || challenge === undefined || !own) return response
+      // Another request of the same repository has got what this one lacked.
+      const newer = authorizer.header(scopes.join(' '))
+      if (newer !== undefined && newer !== authorization) {
+        response.body.resume()
+        continue
+      }
       if (!await authorizer.answer(challenge, scopes, endpoint.base.protocol === 'https:', r.signal)) {
         if (authorizer.hasPassword || !/^basic/i.test(challenge)) return response
         response.body.destroy()

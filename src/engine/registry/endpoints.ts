@@ -13,6 +13,8 @@ export interface RegistryOptions {
   insecure?: string[]
   /** `DIR/HOST[:PORT]/` holds `*.crt` (authorities) and pairs `*.cert` and `*.key` (client's); default `/etc/docker/certs.d`. */
   certsDir?: string
+  /** Registries asked before Docker Hub for what is there: `http[s]://HOST[:PORT]`. They are given no credentials. */
+  mirrors?: string[]
 }
 
 export interface Endpoint {

@@ -10,24 +10,43 @@ import { Repository } from './client.ts'
 import { Endpoints } from './endpoints.ts'
 import type { RegistryOptions } from './endpoints.ts'
 import { http, readBody } from './http.ts'
+import { Mirrored, parseMirror } from './mirrored.ts'
 import { noCredentials } from './source.ts'
+import type { RepositorySource } from './source.ts'
 
 export type { RegistryOptions } from './endpoints.ts'
+
+interface RepositoryRequest { auth?: RegistryAuth; insecure?: boolean; stallMs?: number }
 
 export interface SearchResult { name: string; description: string; stars: number; official: boolean; automated: boolean }
 
 const MAX_ANSWER_BYTES = 8 << 20
+const HUB_HOST = 'docker.io'
 const SEARCH_HOST = 'index.docker.io'
 
 export class Registries {
   readonly endpoints: Endpoints
+  /** Of Docker Hub. */
+  readonly mirrors: URL[]
 
+  /** Throws `invalid` for a malformed network or mirror. */
   constructor(options: RegistryOptions = {}) {
     this.endpoints = new Endpoints(options)
+    this.mirrors = (options.mirrors ?? []).map(parseMirror)
   }
 
-  repository(host: string, path: string, options: { auth?: RegistryAuth; insecure?: boolean; stallMs?: number } = {}): Repository {
+  /** To write to. */
+  repository(host: string, path: string, options: RepositoryRequest = {}): Repository {
     return new Repository(host, path, { ...options, endpoints: this.endpoints })
+  }
+
+  /** To read from, which a mirror may serve. */
+  reader(host: string, path: string, options: RepositoryRequest = {}): RepositorySource {
+    const own = this.repository(host, path, options)
+    if (host !== HUB_HOST || this.mirrors.length === 0) return own
+    const { stallMs } = options
+    const mirrors = this.mirrors.map(m => this.repository(m.host, path, { insecure: m.protocol === 'http:', ...(stallMs === undefined ? {} : { stallMs }) }))
+    return new Mirrored(mirrors, own)
   }
 
   /**
@@ -91,7 +110,7 @@ export class Registries {
   /** What a registry has under a reference, nothing of it stored. */
   async inspect(reference: string, auth?: RegistryAuth): Promise<{ mediaType: string; digest: string; sizeBytes: number; platforms: Platform[] }> {
     const parsed = parseReference(reference)
-    const repository = this.repository(parsed.host, parsed.path, auth === undefined ? {} : { auth })
+    const repository = this.reader(parsed.host, parsed.path, auth === undefined ? {} : { auth })
     const found = await repository.manifest(parsed.digest ?? parsed.tag ?? 'latest')
     const out = { mediaType: found.mediaType, digest: found.digest, sizeBytes: found.bytes.length }
     if (isIndexType(found.mediaType)) {
@@ -108,5 +127,5 @@ export class Registries {
 /** `https://index.docker.io/v1/` and '' are Docker Hub; else the host of a URL, or the text itself. */
 export function registryHost(server: string): string {
   const host = server.replace(/^https?:\/\//, '').replace(/\/.*$/, '')
-  return host === '' || host === SEARCH_HOST || host === 'registry-1.docker.io' ? 'docker.io' : host
+  return host === '' || host === SEARCH_HOST || host === 'registry-1.docker.io' ? HUB_HOST : host
 }

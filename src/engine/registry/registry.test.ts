@@ -11,6 +11,8 @@ import { parseChallenges } from './auth.ts'
 import { Repository } from './client.ts'
 import { isLoopback } from './endpoints.ts'
 import { http } from './http.ts'
+import { Mirrored, parseMirror } from './mirrored.ts'
+import { Registries } from './registries.ts'
 
 async function serve(handler: RequestListener): Promise<string> {
   const server = createServer(handler).listen(0, '127.0.0.1')
@@ -95,6 +97,7 @@ test('lies are found out', async () => {
 
 test('silence ends in unavailable: before the answer, inside of it, and with nobody there', async () => {
   const host = await serve((req, res) => {
+    if (req.url === '/v2/') res.end()
     if (req.url!.includes('blobs')) res.writeHead(200, { 'content-length': '100' }).write('some')
   })
   const r = new Repository(host, 'x', { stallMs: 100 })
@@ -102,4 +105,33 @@ test('silence ends in unavailable: before the answer, inside of it, and with nob
   const blob = await r.blob({ mediaType: 'm', digest: `sha256:${'a'.repeat(64)}`, size: 100 }, 0)
   await assert.rejects(buffer(blob.stream), { code: 'unavailable', message: /sent nothing/ })
   await assert.rejects(new Repository('127.0.0.1:1', 'x').manifest('v1'), { code: 'unavailable', message: /connection refused/ })
+})
+
+test('mirrors are asked first, without credentials, and what they lack is asked of the registry itself', async () => {
+  const asked: string[] = []
+  const server = (name: string, has: string): Promise<string> => serve((req, res) => {
+    asked.push(`${name} ${req.url} ${req.headers.authorization ?? '-'}`)
+    if (req.url!.endsWith(`/manifests/${has}`)) giveManifest(res)
+    else res.writeHead(404).end()
+  })
+  const [mirror, hub] = await Promise.all([server('mirror', 'here'), server('hub', 'there')])
+  const repository = (host: string): Repository => new Repository(host, 'library/x')
+  const source = new Mirrored([repository('127.0.0.1:1'), repository(mirror)], repository(hub))
+  await source.manifest('here')
+  assert.deepEqual(asked.filter(a => a.includes('manifests')), ['mirror /v2/library/x/manifests/here -'])
+  asked.length = 0
+  await source.manifest('there')
+  assert.deepEqual(asked.filter(a => a.includes('manifests')), ['mirror /v2/library/x/manifests/there -', 'hub /v2/library/x/manifests/there -'])
+  await assert.rejects(source.manifest('nowhere'), { code: 'not-found' })
+
+  const registries = new Registries({ mirrors: [`http://${mirror}`] })
+  asked.length = 0
+  await registries.reader('docker.io', 'library/x', { auth: { username: 'u', password: 'p' } }).manifest('here')
+  assert.deepEqual(asked.filter(a => a.includes('manifests')), ['mirror /v2/library/x/manifests/here -'])
+  assert.ok(!(registries.reader('quay.io', 'x') instanceof Mirrored))
+})
+
+test('a mirror is an address of a registry and nothing more', () => {
+  assert.equal(parseMirror('http://127.0.0.1:5000').host, '127.0.0.1:5000')
+  for (const bad of ['127.0.0.1:5000', 'ftp://m', 'http://m/path', 'http://m/?q', 'http://u:p@m', '']) assert.throws(() => parseMirror(bad), { code: 'invalid', message: /invalid mirror/ }, bad)
 })

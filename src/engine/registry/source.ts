@@ -17,6 +17,12 @@ export interface Source {
   blob(descriptor: Descriptor, offset: number, signal?: AbortSignal): Promise<{ stream: Readable; offset: number }>
 }
 
+/** One repository to read from, behind whatever leads to it. */
+export interface RepositorySource extends Source {
+  /** All tags, in the registry's order. */
+  tags(signal?: AbortSignal): Promise<string[]>
+}
+
 interface Answer { status: number; headers: Record<string, string>; body: Readable }
 
 /** Checks a manifest answer: size, type and digest (that asked for, or that announced). */

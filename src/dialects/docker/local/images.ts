@@ -124,7 +124,7 @@ export function createImages({ engine, events }: Parts, containers: ContainerInd
         return
       }
       const full = repository(parsed)
-      const registry = images.registries.repository(parsed.host, parsed.path, credentials(options.auth))
+      const registry = images.registries.reader(parsed.host, parsed.path, credentials(options.auth))
       const tags = await registry.tags(signal).catch((e: unknown) => { throw pullError(e, full) })
       let newer = false
       for (const tag of tags) newer = await pullOne(`${full}:${tag}`, options, onMessage, signal, false) || newer
