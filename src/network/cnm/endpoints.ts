@@ -1,9 +1,8 @@
 /** What an endpoint is in the kernel: the lines for `ip` that make it, outside and inside a namespace, and the sandbox's way out. */
-import { createHash } from 'node:crypto'
 import type { EndpointSpec } from './cnm.ts'
 import { CnmError } from './cnm.ts'
 import { includes, parseAddress, parseSubnet, subnetOf, withoutPrefix } from './ip.ts'
-import { isMac, randomMac, vethName } from './names.ts'
+import { isMac, macFor, vethName } from './names.ts'
 import type { CnmNames } from './names.ts'
 import type { Net } from './networks.ts'
 import { parentOf } from './networks.ts'
@@ -34,16 +33,6 @@ export function checkWish({ record, kind }: Net, spec: EndpointSpec): void {
   if (spec.mac !== undefined && spec.mac !== '' && kind === 'ipvlan') throw new CnmError('invalid', 'ipvlan interfaces do not support custom mac address assignment')
   const name = wishedInterface(spec.driverOptions)
   endpointSysctls(spec.driverOptions, name ?? 'eth0')
-}
-
-/**
- * A function of the address: an address that is given again comes back with the same MAC, so that what neighbours remember stays true.
- */
-export function macFor(networkId: string, ip: string): string {
-  if (ip === '') return randomMac()
-  const digest = createHash('sha256').update(`${networkId} ${ip}`).digest()
-  digest[0] = (digest[0]! & 0xfc) | 0x02
-  return [...digest.subarray(0, 6)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')
 }
 
 /** Gateways that the network's own bridge (or the world beside a macvlan parent) offers. */

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { run, runAny } from '../run.ts'
 import { CnmError } from './cnm.ts'
 import type { CnmNames } from './names.ts'
+import { macFor } from './names.ts'
 import type { Subnet } from './ip.ts'
 import { parseSubnet } from './ip.ts'
 import type { BridgeSettings } from './options.ts'
@@ -51,7 +52,8 @@ export function bridgeAddresses(network: NetworkRecord, settings: BridgeSettings
 export function bridgeLines(network: NetworkRecord, settings: BridgeSettings, names: CnmNames, exists: boolean): string[] {
   const { bridge, mtu } = settings
   return [
-    ...(exists ? [] : [`link add name ${bridge} group ${names.group} type bridge forward_delay 0 stp_state 0`]),
+    // With a MAC of its own: otherwise it takes on its ports', and neighbours lose their gateway when one comes or goes.
+    ...(exists ? [] : [`link add name ${bridge} address ${macFor(network.id, bridge)} group ${names.group} type bridge forward_delay 0 stp_state 0`]),
     `link set dev ${bridge} ${mtu === undefined ? '' : `mtu ${mtu} `}addrgenmode ${network.ipv6 ? 'eui64' : 'none'} up`,
     ...bridgeAddresses(network, settings).map((address) => `addr replace ${address} dev ${bridge}${address.includes(':') ? ' nodad' : ''}`),
   ]

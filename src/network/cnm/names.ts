@@ -29,9 +29,12 @@ export function vethName(): string {
   return `veth${randomBytes(4).toString('hex').slice(0, 7)}`
 }
 
-/** Locally administered, unicast. */
-export function randomMac(): string {
-  const bytes = randomBytes(6)
+/**
+ * Locally administered, unicast; looks random, but is a function of the network and the address: an address that is given again comes
+ * back with the same MAC, so that what neighbours remember stays true.
+ */
+export function macFor(networkId: string, address: string): string {
+  const bytes = address === '' ? randomBytes(6) : createHash('sha256').update(`${networkId} ${address}`).digest().subarray(0, 6)
   bytes[0] = (bytes[0]! & 0xfc) | 0x02
   return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(':')
 }
