@@ -11,8 +11,8 @@ fail() { printf 'set-up: %s\n' "$*" >&2; exit 1; }
 
 # iproute2, nftables, conntrack: the network; kmod loads what the kernel lacks of it. containerd, runc: containers. haproxy: the
 # router. mmdebstrap and the keyring: base images where no registry can be reached. util-linux: unshare and nsenter for local
-# machines. libatomic1: Node 26. xz: archives.
-packages='ca-certificates iproute2 nftables conntrack kmod containerd runc haproxy mmdebstrap debian-archive-keyring util-linux procps mount libatomic1 xz-utils'
+# machines. libatomic1: Node 26. xz: archives. tini: the init of containers that want one.
+packages='ca-certificates iproute2 nftables conntrack kmod containerd runc haproxy mmdebstrap debian-archive-keyring util-linux procps mount libatomic1 xz-utils tini'
 # crun: the other runtime. busybox-static: images for tests. etcd: the store's second implementation. docker and
 # docker-registry: the peers. The rest measures and calls.
 test_packages='crun busybox-static docker-registry docker.io iperf3 wrk curl unzip git make'
