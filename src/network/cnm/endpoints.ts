@@ -2,6 +2,7 @@
 import type { EndpointSpec } from './cnm.ts'
 import { CnmError } from './cnm.ts'
 import { includes, parseAddress, parseSubnet, subnetOf, withoutPrefix } from './ip.ts'
+import { bridgesAreFiltered } from './machine.ts'
 import { isMac, macFor, vethName } from './names.ts'
 import type { CnmNames } from './names.ts'
 import type { Net } from './networks.ts'
@@ -80,7 +81,7 @@ export function hostLines({ net, endpoint }: Member, names: CnmNames, netnsPath:
   const { kind, record } = net
   if (kind === 'bridge') {
     const made = ready ? [] : [`link add name ${endpoint.hostInterface} group ${names.group} type veth peer name ${insideName(endpoint)} netns ${netnsPath}`]
-    const flags = `${hairpin ? ' hairpin on' : ''}${net.bridge!.icc ? '' : ' isolated on'}`
+    const flags = `${hairpin ? ' hairpin on' : ''}${net.bridge!.icc || bridgesAreFiltered() ? '' : ' isolated on'}`
     return [
       ...made,
       `link set dev ${endpoint.hostInterface} ${mtuWord(net)}addrgenmode none master ${net.bridge!.bridge} up`,

@@ -59,6 +59,17 @@ export function bridgeLines(network: NetworkRecord, settings: BridgeSettings, na
   ]
 }
 
+/**
+ * Whether packets between ports of one bridge pass the rules too (`br_netfilter`). Where they do not, only the bridge itself can keep
+ * ports apart; where they do it must not, because translated packets then go from port to port.
+ */
+export function bridgesAreFiltered(): boolean {
+  return ['iptables', 'ip6tables'].every((tool) => {
+    const path = `/proc/sys/net/bridge/bridge-nf-call-${tool}`
+    return existsSync(path) && readFileSync(path, 'utf8').trim() === '1'
+  })
+}
+
 export function bridgeSysctls(bridge: string): void {
   // 127.0.0.1:PORT of a published port is translated to a container; the rules drop loopback addresses that come from outside.
   setSysctl(`net/ipv4/conf/${bridge}/route_localnet`, '1')
