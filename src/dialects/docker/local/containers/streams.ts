@@ -22,7 +22,8 @@ export function mergedOutput(sources: Sources, options: { last?: Promise<unknown
     void Promise.resolve(options.last).catch(() => undefined).then(() => { if (!out.destroyed) out.push(null) })
   }
   for (const [number, source] of list) {
-    if (source === undefined) continue
+    // A process that was quick may have ended its output before anybody could listen.
+    if (source === undefined || isOver(source)) continue
     open.add(source)
     source.on('data', (chunk: Buffer) => {
       if (!out.push(sources.tty ? chunk : frame(number, chunk))) for (const s of open) s.pause()
@@ -50,8 +51,11 @@ export function mergedOutput(sources: Sources, options: { last?: Promise<unknown
 
 /** Resolves when all of `stream` was read, or nobody reads it any more. */
 export function consumed(stream: Readable): Promise<void> {
+  if (isOver(stream)) return Promise.resolve()
   return new Promise((resolve) => {
     stream.once('end', resolve)
     stream.once('close', resolve)
   })
 }
+
+function isOver(stream: Readable): boolean { return stream.readableEnded || stream.destroyed }
