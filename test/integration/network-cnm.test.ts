@@ -175,7 +175,8 @@ describe('bridges', () => {
     upstream.on('message', (packet, from) => {
       const query = parseQuery(packet)
       if (typeof query !== 'object') return
-      upstream.send(encodeReply(query, { rcode: 0, answers: [encodeRecord(askedName, Type.A, 60, Buffer.from([192, 0, 2, 99]))] }, 512), from.port, from.address)
+      const answers = [encodeRecord(askedName, Type.A, 60, Buffer.from([192, 0, 2, 99]))]
+      upstream.send(encodeReply(query, { rcode: 0, answers }, 512), from.port, from.address)
     })
     await new Promise<void>((resolve) => upstream.bind(0, '127.0.0.1', resolve))
     const dns = [`127.0.0.1:${upstream.address().port}`]
@@ -211,7 +212,7 @@ describe('bridges', () => {
     await cnm.disconnect('stranger', 'amber', false)
     assert.equal((await inside(pathOf(stranger), 'ip', 'route')).output, '')
     await cnm.connect('stranger', 'blue', {})
-    const seen = events.slice(before).filter(({ type }) => type !== 'files').map((event) => `${event.type} ${'network' in event ? event.network.name : ''}`)
+    const seen = events.slice(before).flatMap((event) => (event.type === 'files' ? [] : [`${event.type} ${event.network.name}`]))
     assert.deepEqual(seen, ['create amber', 'connect amber', 'connect amber', 'disconnect blue', 'disconnect amber', 'connect blue'])
     assert.ok(events.some((event) => event.type === 'files' && event.sandboxId === 'stranger' && event.hosts.includes('10.211.7.77')))
     await cnm.deleteSandbox('peer')

@@ -54,6 +54,7 @@ export class Sandboxes {
   readonly #byId = new Map<string, Sandbox>()
   /** Being made or deleted: one change of a sandbox at a time. */
   readonly #turns = new Map<string, Promise<unknown>>()
+  readonly #tidying = new Set<Promise<unknown>>()
   #counters: { atMs: number; values: Promise<Map<string, InterfaceCounters>> } | undefined
 
   constructor(parts: SandboxesParts) {
@@ -166,6 +167,7 @@ export class Sandboxes {
 
   async settled(): Promise<void> {
     await Promise.allSettled(this.#turns.values())
+    await Promise.all(this.#tidying)
   }
 
   #inTurn<T>(id: string, work: () => Promise<T>): Promise<T> {
@@ -355,7 +357,8 @@ export class Sandboxes {
     const members = this.members(record)
     dns.remove(record)
     const udp = record.ports.filter(({ protocol }) => protocol === 'udp')
-    await nft.apply(portChanges(names, sandbox.applied, new Set()))
+    // Deleting takes the kernel long; whoever is given the port or the address next changes the rules after this.
+    this.#later(nft.apply(portChanges(names, sandbox.applied, new Set())))
     sandbox.applied = new Set()
     ports.release(record.ports)
     for (const member of members) if (member.net.kind === 'remote') await this.#leaveRemote(record, member)
@@ -367,7 +370,13 @@ export class Sandboxes {
     records.removeSandbox(record.id)
     this.#byId.delete(record.id)
     const [address] = members.flatMap(({ endpoint }) => (endpoint.ipv4 === '' ? [] : [withoutPrefix(endpoint.ipv4)]))
-    if (address !== undefined) await forgetUdpFlows(udp.map(({ containerPort }) => ({ endpoint: { ip: address, port: containerPort } })))
+    if (address !== undefined) this.#later(forgetUdpFlows(udp.map(({ containerPort }) => ({ endpoint: { ip: address, port: containerPort } }))))
+  }
+
+  /** Tidying that nobody need wait for. If it fails the next process does it: it makes the rules anew from the records. */
+  #later(work: Promise<unknown>): void {
+    const done = work.catch(() => undefined).finally(() => this.#tidying.delete(done))
+    this.#tidying.add(done)
   }
 
   /** The driver's link goes back where it came from, under its own name. */
