@@ -87,7 +87,7 @@ const push = (name: string, tag?: string, auth?: AuthConfig) =>
   lines((say) => images.push(name, { ...(tag === undefined ? {} : { tag }), ...(auth === undefined ? {} : { auth }) }, say, never))
 const fails = (work: Promise<unknown>, kind: string, message: string | RegExp): Promise<void> => assert.rejects(work, (e: unknown): true => {
   assert.ok(e instanceof Error)
-  assert.equal((e as Error & { kind?: string }).kind, kind, e.stack)
+  assert.equal((e as Error & { kind?: string }).kind, kind, String(e.stack))
   if (typeof message === 'string') assert.equal(e.message, message)
   else assert.match(e.message, message)
   return true
@@ -332,7 +332,7 @@ test('hostile registries: lies, stalls, broken bodies, tars that climb out; noth
   }
   await refused(await hostile(good, { size: good.length - 5 }), /wrong|more than/)
   await refused(await hostile(good, { diffId: `sha256:${'0'.repeat(64)}` }), /its image says sha256:0000/)
-  await refused(await hostile(Buffer.concat([good.subarray(0, 1000), randomBytes(1000)]), {}), /decompressed|incorrect|invalid/i)
+  await refused(await hostile(Buffer.concat([good.subarray(0, 1000), randomBytes(1000)]), {}), /cannot be (decompressed|unpacked)/)
   await refused(await hostile(good, { stall: true }), /sent nothing|did not answer/)
   await refused(await hostile(good, { truncate: true }), /broke off|ended after/)
   const climbing: [{ name: string } & Partial<Header>, string?][][] = [

@@ -84,7 +84,7 @@ export interface Ingest {
   signal?: AbortSignal
   onBytes?(total: number): void
   /** Called once, before the first byte, if the blob comes whole from its beginning; it then gets every byte, in order. */
-  openTap?(): Tap
+  openTap?(): Tap | undefined
 }
 
 /** Reads a blob on its way into the store. What goes wrong with it is its own business: the blob is stored all the same. */

@@ -135,7 +135,7 @@ async function bringLayers({ x, archive, lease, report }: Load, manifest: Manife
     const there = await x.unpacker.exists(chains[i]!)
     const say = (currentBytes: number): void => { if (!there) report({ id, status: 'Loading layer', currentBytes, totalBytes: layer.size }) }
     say(Math.min(layer.size, 1 << 16))
-    const plain = there ? undefined : x.unpacker.plainLayer(layer, lease)
+    const plain = there || !x.unpacker.decompressesAhead ? undefined : x.unpacker.plainLayer(layer, lease)
     let tapped = false
     await ingest(x.containerd, {
       ref: `layer-${layer.digest}`, digest: layer.digest, size: layer.size, labels: {}, lease,

@@ -212,8 +212,10 @@ export class Puller {
     manifest.layers.forEach((l, i) => { report({ id: short(l.digest), status: present[i] === true ? 'Already exists' : 'Pulling fs layer' }) })
     const absent = manifest.layers.filter((_, i) => present[i] !== true)
     for (const l of absent.slice(MAX_DOWNLOADS)) report({ id: short(l.digest), status: 'Waiting' })
-    const fetches = manifest.layers.map((l, i) =>
-      this.#blob(l, found.sources, lease, origin, signal, present[i] === true ? () => undefined : report, () => x.unpacker.plainLayer(l, lease)))
+    const fetches = manifest.layers.map((l, i) => this.#blob(
+      l, found.sources, lease, origin, signal, present[i] === true ? () => undefined : report,
+      () => (x.unpacker.decompressesAhead ? x.unpacker.plainLayer(l, lease) : undefined),
+    ))
     // A failure of one must not surface as unhandled while another is waited for.
     for (const f of fetches) f.catch(() => { stop.abort() })
     try {
@@ -252,7 +254,7 @@ export class Puller {
   /** Resolves when the blob is here; with its plain form if it was decompressed on its way. */
   async #blob(
     descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
-    openTap?: () => PlainLayer,
+    openTap?: () => PlainLayer | undefined,
   ): Promise<PlainLayer | undefined> {
     // One transfer per digest: whoever waited finds the blob present, and his lease takes hold of it.
     for (let running = this.#blobs.get(descriptor.digest); running !== undefined; running = this.#blobs.get(descriptor.digest)) {
@@ -265,7 +267,7 @@ export class Puller {
 
   async #transfer(
     descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
-    openTap?: () => PlainLayer,
+    openTap?: () => PlainLayer | undefined,
   ): Promise<PlainLayer | undefined> {
     const id = short(descriptor.digest)
     // Configurations are small, and all else waits for them.

@@ -1,13 +1,13 @@
 /** Layers into snapshots. The names of committed snapshots are the chain ids of the image specification. */
 import { createHash, randomBytes } from 'node:crypto'
+import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Code, hasCode, orAbsent } from '../containerd/index.ts'
 import type { ContainerdClient } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
-import { blobStream } from './content.ts'
 import { OCI_LAYER } from './media-types.ts'
 import type { Descriptor } from './media-types.ts'
-import { PlainLayer } from './plain-layer.ts'
+import { checkSpace, PlainLayer } from './plain-layer.ts'
 import { LAYER_BYTES_LABEL, layerDir, measureTree } from './sizes.ts'
 import type { LayerSizes } from './sizes.ts'
 
@@ -25,7 +25,13 @@ export function chainIds(diffIds: string[]): string[] {
   return out
 }
 
+/** With fewer processors, sending the plain layer to containerd costs more than its slower decompression. */
+const MIN_PROCESSORS = 4
+const SPACE_CHECK_MS = 250
+
 export class Unpacker {
+  /** Whether layers should be decompressed on their way, by {@link plainLayer}. */
+  readonly decompressesAhead = availableParallelism() >= MIN_PROCESSORS
   readonly #containerd: ContainerdClient
   readonly #snapshotter: string
   readonly #running = new Map<string, Promise<void>>()
@@ -77,23 +83,33 @@ export class Unpacker {
     return new PlainLayer(this.#containerd, lease, this.#spoolDir, `layer ${descriptor.digest}`)
   }
 
-  async #decompress(descriptor: Descriptor, lease: string): Promise<PlainLayer> {
-    const plain = this.plainLayer(descriptor, lease)
+  /** Stops an unpacking that is about to fill the disk: a bomb of some KB could. */
+  async #guarded<T>(what: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const stop = new AbortController()
+    let full: Error | undefined
+    // The kernel tells nobody that a disk fills up, so it is asked.
+    const timer = setInterval(() => {
+      checkSpace(this.#spoolDir, what).catch((e: unknown) => {
+        full = e as Error
+        stop.abort()
+      })
+    }, SPACE_CHECK_MS)
     try {
-      for await (const chunk of blobStream(this.#containerd, descriptor.digest) as AsyncIterable<Buffer>) await plain.write(chunk)
-      plain.end(true)
+      return await work(stop.signal)
     } catch (e) {
-      plain.end(false)
-      throw e
+      throw full ?? e
+    } finally {
+      clearInterval(timer)
     }
-    return plain
   }
 
   async #apply(parent: string, name: string, diffId: string, descriptor: Descriptor, arrived: PlainLayer | void, lease: string): Promise<void> {
     const c = this.#containerd
     const snapshotter = this.#snapshotter
-    const plain = await (arrived ?? await this.#decompress(descriptor, lease)).blob
-    const tar = plain ?? descriptor
+    const plain = await (arrived ?? undefined)?.blob
+    // The form is said exactly: containerd would otherwise look for a compression that nobody announced.
+    const form = plain !== undefined ? '' : /[.+](gzip|zstd)$/.exec(descriptor.mediaType)?.[1] ?? ''
+    const tar = { mediaType: form === '' ? OCI_LAYER : `${OCI_LAYER}+${form}`, digest: (plain ?? descriptor).digest, size: (plain ?? descriptor).size }
     const wrong = (digest: string): EngineError => new EngineError('failed', `layer ${descriptor.digest} unpacks to ${digest}, but its image says ${diffId}`)
     if (plain !== undefined && plain.digest !== diffId) throw wrong(plain.digest)
     const labels: Record<string, string> = { 'containerd.io/snapshot.ref': name }
@@ -111,8 +127,7 @@ export class Unpacker {
         continue
       }
       try {
-        // Always as a plain tar: containerd would otherwise look for compression by itself, without a bound.
-        const applied = await c.diff.apply({ mediaType: OCI_LAYER, digest: tar.digest, size: tar.size }, mounts, { lease })
+        const applied = await this.#guarded(`layer ${descriptor.digest}`, signal => c.diff.apply(tar, mounts, { lease, signal }))
         if (applied.digest !== diffId) throw wrong(applied.digest)
         const dir = layerDir(mounts)
         const bytes = dir === undefined ? undefined : await measureTree(dir)
@@ -121,7 +136,7 @@ export class Unpacker {
           this.#sizes.remember(name, bytes)
         }
         await Promise.all([
-          c.content.label(descriptor.digest, { 'containerd.io/uncompressed': diffId, ...(plain === undefined ? {} : { [PLAIN_BYTES_LABEL]: String(plain.size) }) }, { lease }),
+          c.content.label(descriptor.digest, { 'containerd.io/uncompressed': diffId, ...(form === '' && plain === undefined ? {} : { [PLAIN_BYTES_LABEL]: String(applied.size) }) }, { lease }),
           c.snapshots.commit({ snapshotter, key, name, labels }, { lease }),
         ])
       } catch (e) {
