@@ -19,6 +19,7 @@ export interface EngineOptions {
   listen?: EngineListen[]
   dataRoot?: string
   bridge?: string
+  registryMirrors?: string[]
 }
 
 export class EngineSetupError extends Error {}
@@ -61,6 +62,8 @@ export async function prepareEngine(l: Layout, options: EngineOptions): Promise<
     instance: have?.instance ?? randomBytes(2).toString('hex'), dataDir, runDir: l.runDir, ...runtime.sockets,
     bridge: have?.bridge ?? options.bridge ?? freeBridge(), listen: options.listen ?? have?.listen ?? [{ unix: join(l.runDir, 'docker.sock') }],
   }
+  const registryMirrors = options.registryMirrors ?? have?.registryMirrors
+  if (registryMirrors !== undefined) config.registryMirrors = registryMirrors
   for (const where of config.listen) {
     if ('unix' in where && await ping(where.unix)) throw new EngineSetupError(`another daemon serves ${where.unix}: stop it, or choose another --host`)
   }
@@ -132,6 +135,9 @@ function checkSame(have: EngineConfig, o: EngineOptions, running: boolean): void
   }
   if (running && o.listen !== undefined && !isDeepStrictEqual(o.listen, have.listen)) {
     throw new EngineSetupError(`the engine here listens at ${have.listen.map(listenAddress).join(', ')}: stop it first (gantry engine stop)`)
+  }
+  if (running && o.registryMirrors !== undefined && !isDeepStrictEqual(o.registryMirrors, have.registryMirrors ?? [])) {
+    throw new EngineSetupError(`the engine here asks ${have.registryMirrors?.join(', ') ?? 'no mirrors'} before Docker Hub: stop it first (gantry engine stop)`)
   }
 }
 

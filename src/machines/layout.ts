@@ -92,6 +92,8 @@ export interface EngineConfig {
   /** Bridge of the default network, e.g. `docker0`. */
   bridge: string
   listen: EngineListen[]
+  /** Registries asked before Docker Hub: `http[s]://HOST[:PORT]`. */
+  registryMirrors?: string[]
 }
 
 /** What Docker's API keeps below a data folder. */

@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import { resolve } from 'node:path'
 import { collect, portOf } from '../args.ts'
+import { parseMirror } from '../../engine/registry/mirrored.ts'
 import { EngineSetupError, listenAddress, prepareEngine, standIn, startEngine, stopEngine } from '../../machines/docker-engine.ts'
 import { type EngineConfig, type EngineListen, layout } from '../../machines/layout.ts'
 import { lockMachine } from '../../machines/lock.ts'
@@ -17,6 +18,7 @@ interface Options {
   tlskey?: string
   dataRoot?: string
   bridge?: string
+  registryMirror: string[]
   detach?: boolean
   output?: string
 }
@@ -30,6 +32,7 @@ export function register(program: Command): void {
     .option('--tlskey <file>', 'its key')
     .option('--data-root <folder>', 'where images, containers and volumes are kept')
     .option('--bridge <name>', 'bridge of the default network (default: docker0, or gantry0 if that is taken)')
+    .option('--registry-mirror <url>', 'registry to ask before Docker Hub: http[s]://HOST[:PORT]; may be repeated', collect, [])
     .option('-d, --detach', 'return when it listens; without, it stays until SIGTERM. Containers run on either way')
     .option('-o, --output <format>', 'json for programs, with --detach')
     .addHelpText('after', '\nExample:\n  eval "$(gantry engine --detach)"\n  docker run --rm hello-world')
@@ -41,6 +44,7 @@ export function register(program: Command): void {
       try {
         prepared = await guarded(() => prepareEngine(l, {
           ...(listen.length > 0 && { listen }), ...(o.dataRoot !== undefined && { dataRoot: o.dataRoot }), ...(o.bridge !== undefined && { bridge: o.bridge }),
+          ...(o.registryMirror.length > 0 && { registryMirrors: o.registryMirror.map(mirrorOf) }),
         }))
         await guarded(() => startEngine(prepared.config, prepared.services))
       } finally {
@@ -82,6 +86,15 @@ function listenOf(host: string, o: Options): EngineListen {
   return {
     host: tcp[1]!.replace(/^\[|\]$/g, ''), port: tcp[2] === undefined ? DEFAULT_TLS_PORT : portOf(tcp[2]),
     tls: { ca: resolve(o.tlscacert), cert: resolve(o.tlscert), key: resolve(o.tlskey) },
+  }
+}
+
+/** Checked here, where the mistake was made, and not only in the daemon's log. */
+function mirrorOf(text: string): string {
+  try {
+    return parseMirror(text).href.replace(/\/$/, '')
+  } catch (e) {
+    throw new UserError((e as Error).message, 2)
   }
 }
 

@@ -21,6 +21,7 @@ export async function runEngine(
   const engine = await openEngine({
     dataDir: join(config.dataDir, 'engine'), runDir: join(config.runDir, 'engine'),
     containerdSocket: config.containerdSocket, loggerSocket: config.loggerSocket, cgroupRoot: cgroupParent,
+    ...(config.registryMirrors !== undefined && { registries: { mirrors: config.registryMirrors } }),
   })
   const { instance, bridge, dataDir, runDir } = config
   const docker = await openDocker({ engine, instance, bridge, dataDir, runDir, cgroupParent, logger })

@@ -29,9 +29,12 @@ export interface SystemDeps {
 export function createSystem(d: SystemDeps): SystemBackend {
   const { engine } = d.parts
   const versions = (): ReturnType<typeof engine.version> => engine.version().catch(() => ({ containerd: 'unknown', runc: 'unknown' }))
+  const mirrors = engine.images.registries.mirrors.map(m => m.href)
   return {
     async info() {
-      const [images, versionsNow, drivers] = await Promise.all([d.images.list({ all: true, sharedSize: false, filters: {} }), versions(), d.parts.volumes.drivers()])
+      const [images, versionsNow, drivers] = await Promise.all([
+        d.images.list({ all: true, sharedSize: false, filters: {} }), versions(), d.parts.volumes.drivers(),
+      ])
       const counts = d.containers.counts()
       const facts = readHostFacts()
       const v2 = facts.cgroupV2
@@ -45,8 +48,8 @@ export function createSystem(d: SystemDeps): SystemBackend {
         CgroupVersion: v2 ? '2' : '1', NEventsListener: 0, KernelVersion: release(), OperatingSystem: operatingSystem().name,
         OSVersion: operatingSystem().version, OSType: 'linux', Architecture: MACHINE[arch()] ?? arch(), IndexServerAddress: 'https://index.docker.io/v1/',
         RegistryConfig: {
-          IndexConfigs: { 'docker.io': { Name: 'docker.io', Mirrors: [], Secure: true, Official: true } },
-          InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'], Mirrors: null,
+          IndexConfigs: { 'docker.io': { Name: 'docker.io', Mirrors: mirrors, Secure: true, Official: true } },
+          InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8'], Mirrors: mirrors.length === 0 ? null : mirrors,
         },
         NCPU: availableParallelism(), MemTotal: totalmem(), GenericResources: null, DockerRootDir: d.parts.dataDir, HttpProxy: '', HttpsProxy: '', NoProxy: '',
         Name: d.name ?? hostname(), Labels: [], ExperimentalBuild: false, ServerVersion: DOCKER_VERSION,
