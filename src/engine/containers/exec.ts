@@ -45,12 +45,12 @@ export async function execProcess(d: ExecDeps, container: string, process: OciPr
     if (failure.exitCode === undefined) throw failure.error
     return failedStreams(tty, failure.error.message, failure.exitCode)
   }
-  const delivered = Promise.all(readers.map((r) => new Promise((resolve) => { r.once('close', resolve) })))
+  const delivered = Promise.all(readers.map((r) => r.destroyed ? undefined : new Promise((resolve) => { r.once('close', resolve) })))
   let exited = false
   const exit = waiter.exited.then(async (x) => {
     exited = true
     d.client.tasks.deleteProcess(container, exec).catch(() => undefined)
-    for (const r of readers) capOutput(r as Socket)
+    for (const r of readers) if (!r.destroyed) capOutput(r as Socket)
     // Who reads has it all by then; who does not is not waited for.
     await Promise.race([delivered, sleep(OUTPUT_CAP_MS, undefined, { ref: false })])
     return x.exitStatus
