@@ -105,8 +105,9 @@ export class Lifecycle {
 
   /** Notes why in the record, and finds the exit code docker users know. */
   #startError(c: Container, e: unknown): DockerError {
-    const error = dockerError(e)
-    const fromRuntime = /OCI runtime|runc create failed|crun|unable to start container process/.test(error.message)
+    const plain = dockerError(e)
+    const fromRuntime = /OCI runtime|runc create failed|crun|unable to start container process/.test(plain.message)
+    const error = fromRuntime ? dockerError(e, 'failed to create task for container: ') : plain
     const code = this.#x.engine.containers.inspect(c.id)?.exitCode
     c.record.error = error.message
     c.record.exitCode = fromRuntime && code !== undefined && code !== 0 ? code : 128
