@@ -60,8 +60,9 @@ export function parseBind(raw: string, driver = ''): PlannedMount {
   }
   if (propagation !== undefined) throw invalid(`invalid mode: ${mode}`)
   if (source !== '' && !VOLUME_NAME.test(source)) {
-    throw invalid(`${source.length === 1 ? 'volume name is too short, names should be at least two alphanumeric characters'
-      : `"${source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`}`)
+    throw invalid(source.length === 1 ? 'volume name is too short, names should be at least two alphanumeric characters'
+      : `"${source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. `
+        + 'If you intended to pass a host directory, use absolute path')
   }
   return {
     ...common, type: 'volume', propagation: '', ...(driver === '' ? {} : { driver }),
@@ -124,7 +125,8 @@ export function parseMount(m: MountSpec): PlannedMount {
       return {
         ...common, type: 'tmpfs', propagation: '',
         tmpfs: {
-          ...(o.SizeBytes === undefined || o.SizeBytes === 0 ? {} : { sizeBytes: o.SizeBytes }), ...(o.Mode === undefined || o.Mode === 0 ? {} : { mode: o.Mode }),
+          ...(o.SizeBytes === undefined || o.SizeBytes === 0 ? {} : { sizeBytes: o.SizeBytes }),
+          ...(o.Mode === undefined || o.Mode === 0 ? {} : { mode: o.Mode }),
           options: (o.Options ?? []).map((pair) => pair.join('=')),
         },
       }

@@ -64,7 +64,8 @@ export class Lifecycle {
   async #start(c: Container): Promise<void> {
     const x = this.#x
     c.record.error = ''
-    let mounted: string[] = []
+    const again = c.restarting
+    const mounted: string[] = []
     try {
       makeBindSources(c)
       const [opened, volumePaths] = await both(openSandbox(x, c), this.#mountVolumes(c, (name) => { mounted.push(name) }))
@@ -76,10 +77,10 @@ export class Lifecycle {
       const error = this.#startError(c, e)
       for (const a of c.attachments) a.end()
       await Promise.allSettled([x.cnm.deleteSandbox(c.id), ...mounted.map((name) => x.volumes.unmount(name, c.id))])
-      mounted = []
       this.#stopped(c)
       saveSoon(x, c)
-      c.tellExit({ code: c.record.exitCode, error: error.message })
+      // Whoever waits for the end of a first start is told of its failure by the start itself.
+      if (again) c.tellExit({ code: c.record.exitCode })
       if (c.record.hostConfig.AutoRemove === true) void this.#hooks.autoRemove(c)
       throw error
     }
