@@ -204,6 +204,8 @@ export interface LogLine {
 /** A log as Docker's clients get it. */
 export interface LogStreamOptions {
   follow: boolean
+  /** One frame a line, which clients expect of a log they follow; always so with `follow`. */
+  frameLines?: boolean
   stdout: boolean
   stderr: boolean
   /** Unix time in nanoseconds; both ends belong to it. */

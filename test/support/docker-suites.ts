@@ -78,15 +78,15 @@ export async function stockImages(daemon: DockerDaemon, registry: LocalRegistry,
 
 /** A root file system of static busybox, and bash with its libraries where asked for. */
 async function plant(rootfs: string, image: Made): Promise<void> {
-  for (const d of ['bin', 'etc', 'tmp', 'root', 'var/log', 'home', 'usr/bin', 'usr/lib', 'lib', 'lib64', 'proc', 'sys', 'dev', 'mnt']) {
+  for (const d of ['bin', 'etc', 'tmp', 'root', 'var/log', 'var/opt', 'home', 'usr/bin', 'usr/lib', 'lib', 'lib64', 'proc', 'sys', 'dev', 'mnt']) {
     mkdirSync(join(rootfs, d), { recursive: true })
   }
   chmodSync(join(rootfs, 'tmp'), 0o1777)
   copyFileSync(existsSync('/bin/busybox') ? '/bin/busybox' : '/usr/bin/busybox', join(rootfs, 'bin/busybox'))
   const applets = await must('busybox', '--list')
   for (const applet of applets.trim().split('\n')) if (applet !== 'busybox') symlinkSync('busybox', join(rootfs, 'bin', applet))
-  writeFileSync(join(rootfs, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n')
-  writeFileSync(join(rootfs, 'etc/group'), 'root:x:0:\nnobody:x:65534:\n')
+  writeFileSync(join(rootfs, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\npostgres:x:70:70::/var/lib/postgresql:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n')
+  writeFileSync(join(rootfs, 'etc/group'), 'root:x:0:\npostgres:x:70:\nnobody:x:65534:\n')
   writeFileSync(join(rootfs, 'etc/image-name'), `${image.marker}\n`)
   if (image.bash !== true) return
   copyFileSync('/bin/bash', join(rootfs, 'bin/bash'))

@@ -83,7 +83,7 @@ export class Wire {
   constructor(o: LogStreamOptions & { tty: boolean }) {
     this.#wanted = [o.stdout, o.stderr]
     this.#framed = !o.tty
-    this.#single = o.follow
+    this.#single = o.follow || o.frameLines === true
     this.#timestamps = o.timestamps === true
     this.#details = Buffer.from(o.details ?? '')
     this.#since = o.sinceNs === undefined ? undefined : stamp(o.sinceNs)

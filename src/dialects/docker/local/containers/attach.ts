@@ -13,7 +13,7 @@ export async function attach(x: Context, c: Container, ref: string, options: Att
   if (c.restarting) throw new DockerError('conflict', `container ${ref} is restarting, wait until the container is running`)
   const tty = c.record.config.Tty === true
   const past = options.logs
-    ? logBytes(x, c, { follow: false, stdout: options.stdout, stderr: options.stderr, timestamps: false, details: false }) : undefined
+    ? logBytes(x, c, { follow: false, stdout: options.stdout, stderr: options.stderr, timestamps: false, details: false }, true) : undefined
   if (!options.stream) {
     emit(x, c, 'attach')
     return { tty, output: Readable.from(past ?? []), close: () => undefined }

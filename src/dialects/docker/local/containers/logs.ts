@@ -13,11 +13,11 @@ export function containerLogs(x: Context, c: Container, options: LogsOptions): {
   if (c.record.hostConfig.LogConfig?.Type === 'none') throw new DockerError('not-implemented', 'configured logging driver does not support reading')
   if (c.dead || c.removing) throw new DockerError('conflict', 'can not get logs from container which is dead or marked for removal')
   // Following what does not run is reading it once.
-  return { tty: c.record.config.Tty === true, output: logBytes(x, c, { ...options, follow: options.follow && c.running }) }
+  return { tty: c.record.config.Tty === true, output: logBytes(x, c, { ...options, follow: options.follow && c.running }, options.follow) }
 }
 
 /** An error in the middle becomes a frame of its own, as the header has gone. */
-export function logBytes(x: Context, c: Container, options: LogsOptions): Readable {
+export function logBytes(x: Context, c: Container, options: LogsOptions, frameLines = false): Readable {
   const { details, ...wanted } = options
   const output = new PassThrough({ highWaterMark: 256 << 10 })
   const fail = (e: unknown): void => {
@@ -25,7 +25,7 @@ export function logBytes(x: Context, c: Container, options: LogsOptions): Readab
     output.end(c.record.config.Tty === true ? text : frame(StreamNumber.system, text))
   }
   try {
-    const source = x.engine.containers.logStream(c.id, { ...wanted, ...(details ? { details: detailsOf(c) } : {}) })
+    const source = x.engine.containers.logStream(c.id, { ...wanted, frameLines, ...(details ? { details: detailsOf(c) } : {}) })
     source.once('error', fail)
     output.once('close', () => { source.destroy() })
     source.pipe(output)
