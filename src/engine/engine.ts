@@ -449,7 +449,18 @@ export interface ImageConfig {
 }
 
 /** One step of long work, for a progress display: docker's JSON messages can be made from it. */
-export interface Progress { id?: string; status: string; currentBytes?: number; totalBytes?: number; error?: string; stream?: string }
+export interface Progress {
+  id?: string
+  status: string
+  currentBytes?: number
+  totalBytes?: number
+  error?: string
+  /** Text of a build; `stderr`: what a step wrote there. */
+  stream?: string
+  stderr?: boolean
+  /** Of the image that was built, told before the words about it. */
+  imageId?: string
+}
 export type OnProgress = (p: Progress) => void
 
 /** `token` is sent as it is; `identityToken` buys such tokens (OAuth2's refresh token). */

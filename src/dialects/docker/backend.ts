@@ -18,8 +18,8 @@ export type Filters = Record<string, string[]>
 export type OnMessage = (message: JsonMessage) => void
 
 /**
- * Streams of an attach or exec. `output` carries Docker's frames (8 byte header: stream number, three zeros, big-endian length), or, with
- * `tty`, plain bytes: see `frames.ts`. It ends when the process has closed its output, or after `close()`.
+ * Streams of an attach or exec. `output` carries Docker's frames (8 byte header: stream number, three zeros, big-endian length), or plain
+ * bytes (an attach to a `tty`, an exec started `raw`): see `frames.ts`. It ends when the process has closed its output, or after `close()`.
  */
 export interface Streams {
   tty: boolean
@@ -87,7 +87,7 @@ export interface ContainersBackend {
 export interface ExecsBackend {
   create(containerRef: string, config: ExecConfig): Promise<{ Id: string }>
   /** Undefined when `detach`: resolves when the process runs. */
-  start(id: string, options: { detach: boolean; tty?: boolean; consoleSize?: [number, number] }): Promise<Streams | undefined>
+  start(id: string, options: { detach: boolean; raw?: boolean; consoleSize?: [number, number] }): Promise<Streams | undefined>
   /** Waits up to 10 s for the exec to start. */
   resize(id: string, size: { height: number; width: number }): Promise<void>
   inspect(id: string): Promise<ExecInspect>

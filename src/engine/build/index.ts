@@ -20,6 +20,7 @@ import { CacheMounts } from './cache-mounts.ts'
 import { parseDockerfile } from './dockerfile.ts'
 import { parseDockerignore } from './dockerignore.ts'
 import { clearMounts } from './rootfs.ts'
+import type { Say } from './output.ts'
 import type { RunStep } from './run.ts'
 import type { ImportedImage } from './imported.ts'
 import { buildStages } from './stages.ts'
@@ -84,7 +85,7 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
   }
 
   async function buildIn(context: TarIndex, options: BuildOptions, tags: string[], lease: string, signal: AbortSignal): Promise<ImageInfo> {
-    const stream = (line: string): void => { options.onProgress?.({ status: '', stream: line }) }
+    const stream: Say = (line, stderr) => { options.onProgress?.({ status: '', stream: line, ...(stderr === true && { stderr }) }) }
     const path = options.dockerfile ?? 'Dockerfile'
     const source = await contextText(context, path, options.dockerfile === undefined ? 'dockerfile' : undefined)
     const file = parseDockerfile(source, path)
@@ -103,6 +104,7 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
     const stale = names.filter(n => x.store.record(n)?.targetDigest !== target.digest)
     const resolved = await x.store.resolve(target)
     const info = stale.length > 0 ? await nameImage(x, stale, target, lease) : toInfo(resolved, await x.store.recordsOf(resolved.id))
+    options.onProgress?.({ status: '', imageId: info.id })
     stream(`Successfully built ${info.id.slice(7, 19)}\n`)
     for (const t of tags) stream(`Successfully tagged ${familiar(t)}\n`)
     await cache.prune()

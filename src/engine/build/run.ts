@@ -40,7 +40,7 @@ const SCRIPT = '/dev/pipes/script'
 
 /** Rejects with a BuildFailure for a command that failed; resolves with undefined if it changed no file. */
 export async function runLayer(
-  r: RunContext, parent: string, process: RunProcess, shown: string, onOutput: (data: Buffer) => void,
+  r: RunContext, parent: string, process: RunProcess, shown: string, onOutput: StepOptions['onOutput'],
 ): Promise<StepLayer | undefined> {
   const { x, lease } = r
   if (parent === '') throw new EngineError('invalid', 'RUN in an image without files: COPY or ADD something that can be run first')

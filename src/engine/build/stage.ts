@@ -23,6 +23,7 @@ import type { Frame } from './instructions.ts'
 import { layerTar, planDigest } from './layer.ts'
 import type { CopyItem, CopyPlan } from './layer.ts'
 import { mountRootfs } from './rootfs.ts'
+import type { Say } from './output.ts'
 import type { MountedRootfs } from './rootfs.ts'
 import { runLayer } from './run.ts'
 import type { RunStep, StepLayer } from './run.ts'
@@ -49,7 +50,7 @@ export interface StageContext {
   /** Images of `cacheFrom` that are here. */
   imported: ImportedImage[]
   context: Tree
-  stream(text: string): void
+  stream: Say
   build: {
     args: BuildArgs
     /** Number of the stage's first step, and of all. */
@@ -167,6 +168,9 @@ class StageBuilder {
     }
   }
 
+  /** As docker: who names images to take from takes from these alone. */
+  get #ownCache(): boolean { return (this.#c.options.cacheFrom ?? []).length === 0 }
+
   /** Takes the step from the cache, or does `work` (none: only the configuration changes) and remembers it. */
   async #commit(
     stage: Stage, identity: string, createdBy: string, work?: () => Promise<StepLayer | undefined>, alias?: string,
@@ -174,7 +178,8 @@ class StageBuilder {
     const { cache, lease, imported } = this.#c
     // With the chain: a step done again on files that came out differently is another step.
     const key = stepKey(stage.key, stage.chainId, identity)
-    const hit = stage.cacheable ? await cache.find(key, lease) ?? await importedStep(this.#c.x, imported, stage, createdBy, lease) : undefined
+    const hit = !stage.cacheable ? undefined
+      : this.#ownCache ? await cache.find(key, lease) : await importedStep(this.#c.x, imported, stage, createdBy, lease)
     if (hit !== undefined) {
       this.#c.stream(' ---> Using cache\n')
       if (alias !== undefined) await cache.add(alias, { ...hit, createdBy })
@@ -230,7 +235,7 @@ class StageBuilder {
     await this.#commit(stage, `RUN ${JSON.stringify([args, declared])}${mounted}`, createdBy, async () => {
       const id = randomBytes(8).toString('hex')
       this.#c.stream(` ---> Running in ${id.slice(0, 12)}\n`)
-      const decoder = new TextDecoder()
+      const decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() }
       const prepared = await prepareMounts(flags.mounts, sources, i.line)
       try {
         const network = flags.network ?? options.network
@@ -238,7 +243,7 @@ class StageBuilder {
           id, args, env: [...env, ...declared, ...proxies, ...prepared.env], cwd: config.WorkingDir || '/', user: config.User ?? '', mounts: prepared.mounts,
           ...(script === undefined ? {} : { script }), ...(network === undefined || network === 'default' ? {} : { network }),
           ...(options.extraHosts === undefined ? {} : { extraHosts: options.extraHosts }), ...(options.limits === undefined ? {} : { limits: options.limits }),
-        }, args.join(' '), data => { this.#c.stream(decoder.decode(data, { stream: true })) })
+        }, args.join(' '), (data, from) => { this.#c.stream(decoders[from].decode(data, { stream: true }), from === 'stderr') })
         this.#c.stream(` ---> Removed intermediate container ${id.slice(0, 12)}\n`)
         return layer
       } finally {
@@ -261,7 +266,7 @@ class StageBuilder {
       const options = JSON.stringify([request.destination, request.intoDirectory, request.chown, request.mode])
       // The same paths of the same file system: no need to look at the files themselves.
       const alias = from === undefined ? undefined : stepKey(stage.key, stage.chainId, 'COPY --from', from, JSON.stringify(request.sources), options)
-      const known = alias === undefined || !stage.cacheable ? undefined : await this.#c.cache.find(alias, this.#c.lease)
+      const known = alias === undefined || !stage.cacheable || !this.#ownCache ? undefined : await this.#c.cache.find(alias, this.#c.lease)
       if (known?.createdBy !== undefined) {
         this.#c.stream(' ---> Using cache\n')
         this.#advance(stage, alias!, known.createdBy, known)

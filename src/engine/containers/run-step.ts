@@ -27,7 +27,7 @@ export interface StepOptions {
   /** Limits of its own. */
   limits?: Pick<ContainerSpec, 'resources' | 'ulimits' | 'shmSizeBytes' | 'cgroupParent'>
   /** stdout and stderr as they come. */
-  onOutput(data: Buffer): void
+  onOutput(data: Buffer, stream: 'stdout' | 'stderr'): void
   /** Kills the step. */
   signal: AbortSignal
 }
@@ -63,8 +63,8 @@ export async function runStep(d: StepDeps, rootfs: SnapshotMount[], user: Proces
   const paths = await d.fifos.take([`${id}-out`, `${id}-err`])
   const [stdout, stderr] = paths as [string, string]
   const readers = [readFifo(stdout), readFifo(stderr)] as const
-  readers[0].on('data', (b: Buffer) => { o.onOutput(b) })
-  readers[1].on('data', (b: Buffer) => { o.onOutput(b) })
+  readers[0].on('data', (b: Buffer) => { o.onOutput(b, 'stdout') })
+  readers[1].on('data', (b: Buffer) => { o.onOutput(b, 'stderr') })
   const drained = Promise.all(readers.map((r) => new Promise((resolve) => r.once('close', resolve))))
   const waiter = d.exits.register(id, '')
   const kill = (): void => { d.client.tasks.kill(id, SIGKILL, { all: true }).catch(() => undefined) }

@@ -27,7 +27,6 @@ export function createBuilds({ engine, events }: { engine: Engine; events: Event
       try {
         const options = toOptions(request, context, remote?.dockerfile ?? request.dockerfile)
         const image = await builder.build({ ...options, signal, onProgress: p => say(toMessage(p)) })
-        onMessage({ aux: { ID: image.id } })
         if (request.quiet) onMessage({ stream: `${image.id}\n` })
         for (const t of request.tags) events.emit('image', 'tag', image.id, { name: t })
       } catch (e) {
@@ -89,7 +88,9 @@ function toAuth(a: AuthConfig): { username?: string; password?: string; token?: 
 }
 
 function toMessage(p: Progress): JsonMessage {
-  if (p.stream !== undefined) return { stream: p.stream }
+  if (p.imageId !== undefined) return { aux: { ID: p.imageId } }
+  // dockerd shows what came from stderr in red, whoever looks at it.
+  if (p.stream !== undefined) return { stream: p.stderr === true ? `\x1b[91m${p.stream}\x1b[0m` : p.stream }
   const progressDetail = p.currentBytes === undefined ? undefined : { current: p.currentBytes, ...(p.totalBytes === undefined ? {} : { total: p.totalBytes }) }
   return { status: p.status, ...(p.id === undefined ? {} : { id: p.id }), ...(progressDetail && { progressDetail }) }
 }

@@ -58,7 +58,7 @@ export class Execs implements ExecsBackend {
     return exec
   }
 
-  async start(id: string, options: { detach: boolean; tty?: boolean; consoleSize?: [number, number] }): Promise<Streams | undefined> {
+  async start(id: string, options: { detach: boolean; raw?: boolean; consoleSize?: [number, number] }): Promise<Streams | undefined> {
     const exec = this.#get(id)
     if (exec.state === 'ended') throw new DockerError('conflict', `exec command ${id} has already run`)
     if (exec.state !== 'made') throw new DockerError('conflict', `exec command ${id} is already running`)
@@ -72,7 +72,7 @@ export class Execs implements ExecsBackend {
       process.stderr?.resume()
       return undefined
     }
-    return this.#streams(exec, process)
+    return this.#streams(exec, process, options.raw === true)
   }
 
   async #run(exec: Exec, config: ExecConfig, size?: [number, number]): Promise<ProcessStreams> {
@@ -106,14 +106,14 @@ export class Execs implements ExecsBackend {
     emit(this.#x, exec.container, 'exec_die', { execID: exec.id, exitCode: String(code) })
   }
 
-  #streams(exec: Exec, process: ProcessStreams): Streams {
+  #streams(exec: Exec, process: ProcessStreams, raw: boolean): Streams {
     const { config } = exec
     const tty = config.Tty === true
     if (config.AttachStdout !== true) process.stdout.resume()
     if (config.AttachStderr !== true) process.stderr?.resume()
     // The end of the output tells the client to ask for the exit code: it must be known.
     const output = mergedOutput({
-      tty, ...(config.AttachStdout === true ? { stdout: process.stdout } : {}),
+      raw, ...(config.AttachStdout === true ? { stdout: process.stdout } : {}),
       ...(config.AttachStderr === true && process.stderr !== undefined ? { stderr: process.stderr } : {}),
     }, { last: process.exit })
     const input = process.stdin as Streams['input']

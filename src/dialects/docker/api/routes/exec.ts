@@ -30,8 +30,10 @@ async function create(c: Call): Promise<void> {
 async function start(c: Call): Promise<void> {
   const body = await c.json<{ Detach?: boolean; Tty?: boolean; ConsoleSize?: [number, number] }>(execStartShape)
   liftExec(c.version, body)
+  // Whether the wire is raw is the start's word, whatever the process has: clients that leave it out read frames.
+  const raw = body.Tty === true
   const options = {
-    ...(body.Tty !== undefined && { tty: body.Tty }), ...(body.ConsoleSize?.length === 2 && { consoleSize: body.ConsoleSize }),
+    raw, ...(body.ConsoleSize?.length === 2 && { consoleSize: body.ConsoleSize }),
   }
   if (body.Detach === true) {
     await c.backend.execs.start(c.name, { detach: true, ...options })
@@ -41,16 +43,15 @@ async function start(c: Call): Promise<void> {
   const exec = await c.backend.execs.inspect(c.name)
   if (exec.Running) throw new DockerError('conflict', `exec ${exec.ID} is already running`)
   if (exec.ExitCode !== null) throw new DockerError('conflict', `exec ${exec.ID} has already run`)
-  const { tty } = exec.ProcessConfig
   const keys = parseDetachKeys(exec.DetachKeys)
   // The header goes first, while the process starts: its output never comes with the header.
-  const socket = await hijack(c, streamType(c, tty))
+  const socket = await hijack(c, streamType(c, raw))
   let streams: Streams | undefined
   try {
     streams = await c.backend.execs.start(c.name, { detach: false, ...options })
   } catch (e) {
     const text = Buffer.from(asDockerError(e).message + '\r\n')
-    socket.write(tty ? text : frame(StreamNumber.stdout, text))
+    socket.write(raw ? text : frame(StreamNumber.stdout, text))
     return closeSoon(socket)
   }
   await carry(socket, streams!, keys)

@@ -24,7 +24,7 @@ export async function attach(x: Context, c: Container, ref: string, options: Att
   if (!options.stderr) process.stderr?.resume()
   const idle = options.stdout || options.stderr ? undefined : consumed(process.stdout)
   const output = mergedOutput({
-    tty, ...(options.stdout ? { stdout: process.stdout } : {}), ...(options.stderr && process.stderr !== undefined ? { stderr: process.stderr } : {}),
+    raw: tty, ...(options.stdout ? { stdout: process.stdout } : {}), ...(options.stderr && process.stderr !== undefined ? { stderr: process.stderr } : {}),
   }, { ...(past === undefined ? {} : { prefix: past }), ...(idle === undefined ? {} : { last: idle }) })
   const attachment: Attachment = {
     drained: consumed(output),

@@ -2,10 +2,10 @@
 import { Readable } from 'node:stream'
 import { frame, StreamNumber } from '../../frames.ts'
 
-export interface Sources { stdout?: Readable; stderr?: Readable; tty: boolean }
+export interface Sources { stdout?: Readable; stderr?: Readable; raw: boolean }
 
 /**
- * Frames, or with a tty plain bytes. Reads no faster than it is read. Ends when both have ended and `last` has settled; `prefix` comes first.
+ * Frames, or plain bytes if `raw`. Reads no faster than it is read. Ends when both have ended and `last` has settled; `prefix` comes first.
  */
 export function mergedOutput(sources: Sources, options: { last?: Promise<unknown>; prefix?: AsyncIterable<Buffer> } = {}): Readable {
   const list = [[StreamNumber.stdout, sources.stdout], [StreamNumber.stderr, sources.stderr]] as const
@@ -26,7 +26,7 @@ export function mergedOutput(sources: Sources, options: { last?: Promise<unknown
     if (source === undefined || isOver(source)) continue
     open.add(source)
     source.on('data', (chunk: Buffer) => {
-      if (!out.push(sources.tty ? chunk : frame(number, chunk))) for (const s of open) s.pause()
+      if (!out.push(sources.raw ? chunk : frame(number, chunk))) for (const s of open) s.pause()
     })
     if (!flowing) source.pause()
     source.once('close', () => {
