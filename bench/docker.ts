@@ -6,7 +6,6 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Dockerd, GantryEngine } from '../test/support/docker.ts'
 import type { DockerDaemon } from '../test/support/docker.ts'
 import { run, waitFor } from '../test/support/gantry.ts'
@@ -101,7 +100,8 @@ const rows: Record<string, () => Promise<void>> = {
     for (const d of daemons) await removeAll(d)
   },
   async logs() {
-    const write = ['busybox', 'sh', '-c', `yes "a line of a log, as long as many are: 0123456789 0123456789" | head -n ${LINES}`]
+    // Neither may throw lines away: what is not kept is not read either.
+    const write = ['--log-opt', 'max-size=1g', '--log-opt', 'max-file=2', 'busybox', 'sh', '-c', `yes "a line of a log, as long as many are: 0123456789 0123456789" | head -n ${LINES}`]
     let name = ''
     await compare(`a container that writes ${LINES} lines`, 0.7, 3, async (d, i) => {
       name = `w${i + 1}x`
@@ -111,6 +111,10 @@ const rows: Record<string, () => Promise<void>> = {
       name = `c${i + 1}x`
       return busy(async () => { await quiet(d, 'run', '-d', '--name', name, ...write); await quiet(d, 'wait', name) })
     }, daemons)
+    for (const d of daemons) {
+      const kept = Number((await run('sh', ['-c', 'docker logs w1x | wc -l'], { env: d.env })).stdout)
+      if (kept !== LINES) throw new Error(`${d.name} kept ${kept} of ${LINES} lines`)
+    }
     await compare(`docker logs, ${LINES} lines`, 0.7, 3, d => timed(() => silent(d, 'logs', 'w1x')), daemons)
     await compare('  its processor time', 1, 3, d => busy(() => silent(d, 'logs', 'w1x')), daemons)
     for (const d of daemons) await removeAll(d)
@@ -177,11 +181,14 @@ const rows: Record<string, () => Promise<void>> = {
       await quiet(d, 'network', 'create', 'names')
       for (const n of ['target', 'asker']) await quiet(d, 'run', '-d', '--network', 'names', '--name', n, 'busybox', 'sleep', '100000')
     }
+    const questions = join(dir, 'questions')
+    writeFileSync(questions, 'target A\n')
     await compare('lookups of a container\'s name', 2, 5, async d => {
       const pid = await quiet(d, 'inspect', '-f', '{{.State.Pid}}', 'asker')
-      const r = await run('nsenter', [`--net=/proc/${pid}/ns/net`, '--', process.execPath, fileURLToPath(new URL('dns-load.ts', import.meta.url)), 'target', '2000'])
-      if (r.code !== 0) throw new Error(`${d.name}: ${r.stderr}`)
-      return Number(r.stdout)
+      const r = await run('nsenter', [`--net=/proc/${pid}/ns/net`, '--', 'dnsperf', '-s', '127.0.0.11', '-d', questions, '-l', '2', '-c', '8', '-q', '64'])
+      const answered = /Queries completed: +\d+ \(([\d.]+)%\)/.exec(r.stdout)?.[1]
+      if (r.code !== 0 || !/Response codes: +NOERROR \d+ \(100\.00%\)/.test(r.stdout) || !(Number(answered) > 99)) throw new Error(`${d.name}: ${r.stdout}${r.stderr}`)
+      return Number(/Queries per second: +([\d.]+)/.exec(r.stdout)![1])
     }, daemons, 'lookups/s')
     for (const d of daemons) { await removeAll(d); await quiet(d, 'network', 'rm', 'names') }
   },
