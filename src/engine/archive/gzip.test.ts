@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { gunzipSync } from 'node:zlib'
-import { gzip } from './gzip.ts'
+import { gzip, isNoise } from './gzip.ts'
 
 test('what is compressed in blocks reads as one, equal each time, however it came in', async () => {
   const text = Buffer.from('a line that comes again and again\n'.repeat(60_000))
@@ -16,4 +16,15 @@ test('what is compressed in blocks reads as one, equal each time, however it cam
     assert.ok(gunzipSync(one).equals(data))
     assert.ok(one.equals(other))
   }
+})
+
+test('what is compressed already is only copied; what repeats is not taken for it', async () => {
+  const noise = randomBytes(512 << 10)
+  const piece = randomBytes(4096)
+  assert.equal(isNoise(noise), true)
+  assert.equal(isNoise(Buffer.from('plain text\n'.repeat(50_000))), false)
+  // Every byte value comes equally often, but all of it again and again.
+  assert.equal(isNoise(Buffer.concat(Array.from({ length: 128 }, () => piece))), false)
+  const out = await buffer(Readable.from(gzip(Readable.from([noise]))))
+  assert.ok(out.length < noise.length + 1024)
 })
