@@ -62,6 +62,8 @@ export async function carry(socket: Duplex, streams: Streams, detachKeys: readon
   })
   // Without an input the data is read for its end alone.
   socket.on('end', () => input?.end())
+  // A client with nothing to send has ended before anybody listened.
+  if (socket.readableEnded) input?.end()
   // The process has closed its side: what is still sent has nobody to go to.
   input?.on('error', () => socket.resume())
   input?.on('close', () => socket.resume())
