@@ -61,7 +61,7 @@ export function parseBind(raw: string, driver = ''): PlannedMount {
   if (propagation !== undefined) throw invalid(`invalid mode: ${mode}`)
   if (source !== '' && !VOLUME_NAME.test(source)) {
     throw invalid(source.length === 1 ? 'volume name is too short, names should be at least two alphanumeric characters'
-      : `"${source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. `
+      : `create ${source}: "${source}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. `
         + 'If you intended to pass a host directory, use absolute path')
   }
   return {

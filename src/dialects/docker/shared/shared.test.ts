@@ -95,7 +95,7 @@ test('a creation is refused in dockerd\'s words', () => {
   refuses({ CpusetCpus: '0-7' }, /Requested CPUs are not available - requested 0-7, available: 0-1/)
   refuses({ CapAdd: ['FLY'] }, /unknown capability: "CAP_FLY"/)
   refuses({ NetworkMode: 'container:x', PublishAllPorts: true }, /port publishing and the container type network mode/)
-  refuses({ LogConfig: { Type: 'papyrus' } }, /no log driver named 'papyrus' is registered/)
+  refuses({ LogConfig: { Type: 'papyrus' } }, /plugin "papyrus" not found/)
   refuses({ PortBindings: { '80/tcp': [{ HostPort: '99999' }] } }, /invalid port specification: "99999"/)
   refuses({}, /working directory 'x' is invalid/, { config: { WorkingDir: 'x' } })
   refuses({}, /user specified IP address is supported on user defined networks only/, { endpoints: { bridge: { IPAMConfig: { IPv4Address: '10.0.0.2' } } } })

@@ -149,7 +149,7 @@ function validateHostConfig(host: HostConfig, facts: HostFacts): void {
 function validateLog(host: HostConfig): void {
   const type = host.LogConfig?.Type ?? ''
   const known = LOG_OPTIONS[type === '' ? 'json-file' : type]
-  if (known === undefined) throw invalid(`logger: no log driver named '${type}' is registered`)
+  if (known === undefined) throw invalid(`error looking up logging plugin ${type}: plugin "${type}" not found`)
   for (const key of Object.keys(host.LogConfig?.Config ?? {})) {
     if (!known.includes(key)) throw invalid(`unknown log opt '${key}' for ${type === '' ? 'json-file' : type} log driver`)
   }
