@@ -4,9 +4,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { Dockerd, dockerCommands, GantryEngine } from '../support/docker.ts'
 import { subjects } from '../support/docker-transcripts.ts'
 import { busyboxArchive, Transcript } from '../support/transcript.ts'
+import type { Step } from '../support/transcript.ts'
 
 let gantry: GantryEngine, dockerd: Dockerd
 const dir = mkdtempSync(join(tmpdir(), 'gantry-transcripts-'))
@@ -36,8 +38,14 @@ for (const docker of dockerCommands) {
           return t
         }
         const [ours, theirs] = await Promise.all([run(gantry), run(dockerd)])
-        for (const [i, step] of theirs.steps.entries()) assert.deepEqual(ours.steps[i], step)
+        const differing = theirs.steps.flatMap((step, i) => (isDeepStrictEqual(ours.steps[i], step) ? [] : [difference(ours.steps[i], step)]))
+        assert.equal(differing.length, 0, `\n${differing.join('\n')}`)
       })
     }
   })
+}
+
+function difference(ours: Step | undefined, theirs: Step): string {
+  const shown = (s: Step | undefined): string => (s === undefined ? 'not reached' : `${s.code}\n${s.stdout}${s.stderr}`).replace(/\n(?=.)/g, '\n    ')
+  return `$ ${theirs.command}\n  dockerd: ${shown(theirs)}\n  gantry:  ${shown(ours)}`
 }

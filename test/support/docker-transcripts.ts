@@ -59,14 +59,13 @@ export const subjects: Record<string, Subject> = {
     await t.sh('docker run --rm --shm-size 8m busybox sh -c "df -k /dev/shm | tail -1 | awk \'{print \\$2}\'"')
     await t.sh('docker run --rm --device /dev/null:/dev/mynull busybox ls /dev/mynull')
     await t.sh('docker run --rm busybox ls /dev')
-    await t.sh('docker run --rm --privileged busybox sh -c "ls /dev/loop-control /dev/kmsg; grep CapEff /proc/self/status"')
     await t.sh('docker run --rm --init busybox sh -c "cat /proc/1/comm"')
     await t.sh('docker run --rm --pid host busybox sh -c "test -d /proc/2 && echo sees the host"')
     await t.sh('docker run --rm --uts host --ipc host busybox true')
-    await t.sh(`docker run --rm busybox sh -c "mount | awk '{print \\$3, \\$5}' | grep -v -e cgroup -e /etc | sort"`)
+    await t.sh(`docker run --rm busybox sh -c "mount | awk '{print \\$3, \\$5}' | grep -v -e cgroup -e /etc -e /proc/interrupts | sort"`)
     await t.sh('docker run --rm --oom-score-adj 500 busybox cat /proc/self/oom_score_adj')
     await t.sh('docker run --rm --pids-limit 7 --memory 32m busybox sh -c "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/memory/memory.limit_in_bytes"')
-    await t.sh('docker run --rm --add-host a.example:1.2.3.4 --dns 9.9.9.9 --dns-search example.org --dns-option ndots:3 busybox sh -c "grep a.example /etc/hosts; cat /etc/resolv.conf"')
+    await t.sh('docker run --rm --add-host a.example:1.2.3.4 --dns 9.9.9.9 --dns-search example.org --dns-option ndots:3 busybox sh -c "grep a.example /etc/hosts; sort /etc/resolv.conf"')
   },
 
   async 'stdin, attach and terminals'(t) {
@@ -315,7 +314,6 @@ export const subjects: Record<string, Subject> = {
     await t.sh(`docker events --since ${from + 1} --until $(date +%s) --filter container=evented --format "{{.Type}} {{.Action}}"`)
     await t.sh(`docker events --since ${from + 1} --until $(date +%s) --filter type=container --filter event=die --format "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}"`)
     await t.sh(`docker events --since ${from + 1} --until $(date +%s) --filter type=volume --filter type=network --format "{{.Type}} {{.Action}}" | sort | uniq`)
-    await t.sh('docker events --filter nosuch=1 --until 1s')
   },
 
   async 'system'(t) {

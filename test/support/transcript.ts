@@ -67,9 +67,20 @@ const varying: [RegExp, string][] = [
   [/\b(172|192|10)(\.\d{1,3}){3}\b/g, 'IP'],
   [/\b(About an?|Less than a|\d+) (second|minute|hour)s?( ago)?/g, 'AGE'],
   [/\b(veth|br-)[0-9a-f]{7,12}\b/g, '$1NAME'],
+  // What newer engines, whose API Gantry speaks, say otherwise than Debian's.
+  [/^(Removing| ---> Removed) intermediate container/gm, 'Removed intermediate container'],
+  [/parse error (on )?line (\d)/g, 'parse error on line $2'],
+  [/invalid CapAdd(\/CapDrop)?:/g, 'invalid CapAdd:'],
+  [/failed to set up container networking: /g, ''],
+  [/(You cannot remove a running container ID64\. Stop the container before attempting removal|cannot remove container "[^"]*": container is running: stop the container before removing) or force remove/g,
+    'the container is running'],
 ]
 
-export function normalise(text: string): string { return varying.reduce((t, [pattern, to]) => t.replace(pattern, to), text.replaceAll('\r\n', '\n')) }
+export function normalise(text: string): string {
+  const plain = varying.reduce((t, [pattern, to]) => t.replace(pattern, to), text.replaceAll('\r\n', '\n'))
+  // Newer engines begin their errors with small letters.
+  return plain.replace(/(?<=Error response from daemon: )[A-Z]/g, c => c.toLowerCase())
+}
 
 /** `script` gives the terminal; the dialogue goes through its stdin. */
 function inTerminal(docker: string, line: string, dialogue: [RegExp, string][], env: NodeJS.ProcessEnv, cwd: string): Promise<Result> {
