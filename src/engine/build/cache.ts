@@ -8,6 +8,7 @@ import { readFile } from 'node:fs/promises'
 import { replaceFile } from '../../files/replace.ts'
 import { orAbsent } from '../containerd/index.ts'
 import type { ImageContext } from '../images/assemble.ts'
+import { collectGarbage } from '../images/content.ts'
 import type { Descriptor } from '../images/media-types.ts'
 import { CACHE_ROOT_LABEL } from '../images/remove.ts'
 
@@ -135,6 +136,7 @@ export class BuildCache {
     }
     await this.save()
     return { ids: gone.map(([key]) => key), bytes }
+    if (bytes > 0) await collectGarbage(this.#x.containerd)
   }
 
   async #release(digest: string): Promise<void> {

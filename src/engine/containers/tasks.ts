@@ -1,6 +1,7 @@
 /** A container's task in containerd: made from its spec, started, ended, removed. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Code, hasCode, ociAny, orAbsent, protoAny } from '../containerd/index.ts'
 import type { ContainerdClient, Mount } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
@@ -25,6 +26,9 @@ export const OWNER_LABEL = 'gantry/container'
 export const SIGKILL = 9
 /** From SIGKILL to the exit; longer means a process the kernel cannot end. */
 export const KILL_MS = 10_000
+/** How long a run that has ended may take to be cleared away. */
+const CLEARED_MS = 15_000
+const CLEARED_RETRY_MS = 100
 const MAX_USER_FILE_BYTES = 1 << 20
 /** Debian's tini, by the names it has there and in Docker's own packages. */
 const INITS = ['/usr/bin/tini-static', '/usr/bin/docker-init', '/usr/libexec/docker/docker-init']
@@ -65,7 +69,7 @@ export class Tasks {
     const stdin = spec.stdin === true ? paths.at(-1) as string : ''
     const make = async (): Promise<void> => {
       await this.#storeSpec(entry, mounts, shmPath)
-      await this.#client.tasks.create({ containerId: id, rootfs: mounts, stdin, stdout, stderr, terminal: tty })
+      await this.#create({ containerId: id, rootfs: mounts, stdin, stdout, stderr, terminal: tty })
     }
     const drain = async (): Promise<void> => {
       await this.#o.logs.open({ id, stdout, ...(tty ? {} : { stderr }), dir: this.#o.logDir(id), ...logLimits(spec) })
@@ -78,6 +82,21 @@ export class Tasks {
     await saved
     if (stdin !== '') this.#o.attachments.openStdin(entry, stdin)
     return this.#client.tasks.start(id)
+  }
+
+  /**
+   * containerd may still be clearing away the run before: a deletion that was cut off by a kill of ours, or its own, goes on without
+   * anybody being told.
+   */
+  async #create(task: Parameters<ContainerdClient['tasks']['create']>[0]): Promise<void> {
+    for (const end = Date.now() + CLEARED_MS; ; await sleep(CLEARED_RETRY_MS)) {
+      try {
+        await this.#client.tasks.create(task)
+        return
+      } catch (e) {
+        if (!/failed to start shim: mkdir .*: file exists/.test((e as Error).message) || Date.now() > end) throw e
+      }
+    }
   }
 
   /** Gives containerd the spec; on later starts only if it changed. */

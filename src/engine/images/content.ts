@@ -70,10 +70,21 @@ export async function removeStaleLeases(c: ContainerdClient): Promise<void> {
   // Layers half decompressed belong to a pull, but are begun anew.
   for (const s of await c.content.statuses()) if (s.ref.startsWith(PLAIN_REF)) await c.content.abort(s.ref).catch(() => undefined)
 }
+/**
+ * Resolves when what nothing holds any more is gone. containerd collects by itself only after many changes, or when an image goes;
+ * a lease that is deleted and waited for makes it do so now.
+ */
+export async function collectGarbage(c: ContainerdClient): Promise<void> {
+  const id = `gantry-collect-${randomBytes(8).toString('hex')}`
+  await c.leases.create(id, lease('collect'))
+  await c.leases.delete(id, true)
+}
+
 
 /** A stream of the source's bytes from some offset on; it may begin earlier than asked for (at 0) when it cannot seek. */
 export interface OpenedAt { stream: Readable; offset: number }
 
+  if (stale.length > 0) collectGarbage(c).catch(() => undefined)
 export interface Ingest {
   /** Name of the upload: the same one resumes. */
   ref: string

@@ -1,5 +1,6 @@
 /** Volumes with names: one record each, drivers for what is behind them, one piece of work on each volume at a time. */
 import { realpath } from 'node:fs/promises'
+import { uptime } from 'node:os'
 import { sep } from 'node:path'
 import { openPlugins } from '../../plugins/index.ts'
 import type { Plugins } from '../../plugins/index.ts'
@@ -72,7 +73,7 @@ class Service implements NamedVolumes {
     return this.#describe('get', record)
   }
 
-  create(request: { name?: string; driver?: string; options?: Record<string, string>; labels?: Record<string, string> }): Promise<NamedVolume> {
+  create(request: Parameters<NamedVolumes['create']>[0]): Promise<NamedVolume> {
     const anonymous = request.name === undefined || request.name === ''
     const name = anonymous ? anonymousName() : request.name as string
     return this.#inTurn(name, async () => {
@@ -86,7 +87,7 @@ class Service implements NamedVolumes {
       const { scope } = await named('create', name, this.#driver(driverName).create(name, options))
       const record: VolumeRecord = {
         name, driver: driverName, createdAtMs: Date.now(), anonymous, scope, options,
-        labels: anonymous ? { [ANONYMOUS_LABEL]: '', ...labels } : labels, users: [], mounts: {},
+        labels: anonymous ? { [ANONYMOUS_LABEL]: '', ...labels } : labels, users: request.user === undefined ? [] : [request.user], mounts: {},
       }
       await named('create', name, this.#store.add(record, !anonymous))
       this.#records.set(name, record)
@@ -213,6 +214,7 @@ class Service implements NamedVolumes {
   async reconcile(liveUsers: ReadonlySet<string>, runningUsers: ReadonlySet<string>): Promise<void> {
     for (const record of [...this.#records.values()]) {
       const gone = Object.keys(record.mounts).filter((u) => !runningUsers.has(u))
+      const lost = madeForNobody(record, liveUsers)
       // A plugin that is away keeps its volume mounted: the next reconciliation tries again.
       for (const user of gone) await this.unmount(record.name, user).catch(() => undefined)
       await this.#change(record.name, 'get', (r) => {
@@ -221,6 +223,7 @@ class Service implements NamedVolumes {
         r.users = kept
         return changed
       }).catch(ignoreAbsent)
+      if (lost) await this.remove(record.name, true).catch(ignoreAbsent)
     }
   }
 
@@ -294,6 +297,14 @@ class Service implements NamedVolumes {
       if (this.#turns.get(name) === turn) this.#turns.delete(name)
     }
   }
+}
+
+/**
+ * An anonymous one of a container whose making was cut off by a kill. Of a container made before the machine last came up a record may
+ * have been lost with the power: its data stays.
+ */
+function madeForNobody(r: VolumeRecord, liveUsers: ReadonlySet<string>): boolean {
+  return r.anonymous && r.users.length > 0 && !r.users.some((u) => liveUsers.has(u)) && r.createdAtMs > Date.now() - uptime() * 1000
 }
 
 function toVolume(r: VolumeRecord, mountpoint: string, status?: Record<string, unknown>): NamedVolume {

@@ -42,8 +42,11 @@ export interface NamedVolumes {
   list(): Promise<NamedVolume[]>
   /** `not-found`: `get NAME: no such volume`. */
   get(name: string): Promise<NamedVolume>
-  /** The same name with the same driver answers what is there; with another one `conflict`. Without a name: anonymous, 64 hex digits. */
-  create(request: { name?: string; driver?: string; options?: Record<string, string>; labels?: Record<string, string> }): Promise<NamedVolume>
+  /**
+   * The same name with the same driver answers what is there; with another one `conflict`. Without a name: anonymous, 64 hex digits.
+   * `user`: refers to it from its first moment, if it is new; see `reference`.
+   */
+  create(request: { name?: string; driver?: string; options?: Record<string, string>; labels?: Record<string, string>; user?: string }): Promise<NamedVolume>
   /** `conflict`: `remove NAME: volume is in use - [ids]`. Anonymous volumes are removed like others. */
   remove(name: string, force: boolean): Promise<void>
   /** Says that `user` (a container's id) refers to the volume, from its creation to its removal. Kept on disk. */

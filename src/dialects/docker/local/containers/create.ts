@@ -91,7 +91,7 @@ async function makeVolumes(x: Context, c: Container): Promise<void> {
     if (m.type !== 'volume') continue
     const volume = await x.volumes.create({
       ...(m.volume === undefined ? {} : { name: m.volume }), ...(m.driver === undefined ? {} : { driver: m.driver }),
-      ...(m.driverOptions === undefined ? {} : { options: m.driverOptions }), ...(m.labels === undefined ? {} : { labels: m.labels }),
+      ...(m.driverOptions === undefined ? {} : { options: m.driverOptions }), ...(m.labels === undefined ? {} : { labels: m.labels }), user: c.id,
     })
     m.volume = volume.name
     m.driver = volume.driver

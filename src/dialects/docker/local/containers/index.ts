@@ -142,7 +142,9 @@ async function begin(x: Context, life: Lifecycle, missed: Missed): Promise<void>
   for (const { c, info } of missed) {
     if (c.running) continue
     // A machine that went down under a container: it ran until then.
-    if (info.startedAtMs !== undefined) c.record.startedAtMs = info.startedAtMs
+    if (info.startedAtMs !== undefined && info.startedAtMs !== c.record.startedAtMs) {
+      Object.assign(c.record, { startedAtMs: info.startedAtMs, manuallyStopped: false })
+    }
     if (c.record.startedAtMs === 0) continue
     await life.missedExit(c, {
       type: 'exit', id: c.id, exitCode: info.exitCode ?? 255, oomKilled: info.oomKilled === true, atMs: info.finishedAtMs ?? Date.now(),

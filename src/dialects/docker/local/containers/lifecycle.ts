@@ -121,7 +121,8 @@ export class Lifecycle {
   adopt(c: Container, pid: number, paused: boolean, startedAtMs: number): void {
     Object.assign(c, { running: true, restarting: false, paused, pid })
     if (startedAtMs !== c.record.startedAtMs) {
-      Object.assign(c.record, { startedAtMs, exitCode: 0, error: '', oomKilled: false })
+      // Whoever started it has been answered, perhaps, before the record was written.
+      Object.assign(c.record, { startedAtMs, exitCode: 0, error: '', oomKilled: false, manuallyStopped: false })
       saveSoon(this.#x, c)
     }
     this.#hooks.onRunning(c, true)
@@ -198,6 +199,8 @@ export class Lifecycle {
 
   /** When this process begins: for one whose policy wants it to run. */
   async startAtOpening(c: Container): Promise<void> {
+    // Whatever happens after the answer: what somebody has stopped is not started again by its policy.
+    await this.#x.records.save(c.record)
     await c.locked(async () => { if (!c.running && !c.removing) await this.#start(c) })
   }
 
@@ -255,6 +258,7 @@ export class Lifecycle {
   async kill(c: Container, ref: string, signal: string | undefined): Promise<void> {
     const number = signal === undefined || signal === '' ? SIGKILL : parseSignal(signal)
     if (!c.running) throw new DockerError('conflict', `cannot kill container: ${ref}: container ${c.id} is not running`)
+      await this.#x.records.save(c.record)
     const { StopSignal: own = '' } = c.record.config
     const ends = number === SIGKILL || own === '' || number === signalOr(own, false)
     const exit = c.exit.promise
@@ -265,7 +269,7 @@ export class Lifecycle {
       await this.#killAndWait(c, exit)
       return
     }
-    saveSoon(this.#x, c)
+    await this.#x.records.save(c.record)
     await this.#signal(c, number)
     if (ends && c.paused) await this.#resume(c)
   }
