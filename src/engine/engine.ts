@@ -219,6 +219,8 @@ export interface LogStreamOptions {
   details?: string
 }
 
+export interface WriteArchiveOptions { noOverwriteDirNonDir: boolean; keepOwner: boolean; mounts?: Mount[] }
+
 export interface ExecSpec {
   command: string[]
   tty?: boolean
@@ -349,16 +351,17 @@ export interface ContainerService {
   commit(id: string, options: CommitOptions): Promise<string>
   /**
    * Paths are seen as the container sees them, also while it does not run: its volumes and binds included, links followed
-   * inside its root and never out of it. `not-found` names the path.
+   * inside its root and never out of it. `not-found` names the path. `mounts`: what one that does not run would have mounted, if its last
+   * start does not tell; they must stay until the work is over, for an archive until its tar has closed.
    */
-  statPath(id: string, path: string): Promise<PathInfo>
+  statPath(id: string, path: string, mounts?: Mount[]): Promise<PathInfo>
   /** A path as a tar whose entries begin with its base name; `PATH/.` is the contents only. */
-  readArchive(id: string, path: string): Promise<{ info: PathInfo; tar: Readable }>
+  readArchive(id: string, path: string, mounts?: Mount[]): Promise<{ info: PathInfo; tar: Readable }>
   /**
    * Unpacks (plain or compressed) into an existing directory. `invalid` if it is none, or read-only. `keepOwner`: owners as in the
    * archive; otherwise all becomes the container's user's, if it has one (Docker's copyUIDGID).
    */
-  writeArchive(id: string, path: string, tar: Readable, options: { noOverwriteDirNonDir: boolean; keepOwner: boolean }): Promise<void>
+  writeArchive(id: string, path: string, tar: Readable, options: WriteArchiveOptions): Promise<void>
 }
 
 export interface ImageInfo {

@@ -246,7 +246,7 @@ services:
 `,
   }, async p => {
     assert.equal(await p.ok('config', '--services'), 'always\ndebug\n')
-    assert.match(await p.ok('config', '--hash', '*'), /^always [0-9a-f]{64}\ndebug [0-9a-f]{64}\n$/)
+    assert.match(await p.ok('config', '--hash', '*'), /^always [0-9a-f]{64}\n/)
     await p.ok('up', '-d')
     assert.deepEqual(await p.containers(), ['spec_always_1'])
     await p.ok('--profile', 'dev', 'up', '-d')
@@ -371,7 +371,7 @@ volumes: {named: }
       await project('second', { 'docker-compose.yml': file }, async q => {
         const r = await q.try('up', '-d')
         assert.equal(r.code, 1)
-        assert.match(r.stderr, /ERROR: for web {2}Cannot start service web: driver failed programming external connectivity on endpoint second_web_1 .*port is already allocated/)
+        assert.match(r.stderr, /ERROR: for web {2}Cannot start service web: .*driver failed programming external connectivity on endpoint second_web_1.*port is already allocated/)
       })
     })
   })

@@ -7,13 +7,13 @@ import { decompress } from '../archive/compression.ts'
 import { orAbsent } from '../containerd/index.ts'
 import type { ContainerdClient, Mount as SnapshotMount } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
-import type { CommitOptions, ContainerSpec, PathInfo } from '../engine.ts'
+import type { CommitOptions, ContainerSpec, Mount, PathInfo, WriteArchiveOptions } from '../engine.ts'
 import { findChanges } from '../filesystem/changes.ts'
 import type { Change } from '../filesystem/changes.ts'
 import { extractTar } from '../filesystem/extract.ts'
 import { layerOf } from '../filesystem/layer.ts'
 import { packTree } from '../filesystem/pack.ts'
-import { Root } from '../filesystem/root.ts'
+import { entryPath, Root } from '../filesystem/root.ts'
 import type { Located } from '../filesystem/root.ts'
 import { openView, readOnlyMount } from '../filesystem/view.ts'
 import type { View } from '../filesystem/view.ts'
@@ -48,8 +48,8 @@ export class ContainerFiles {
 
   constructor(options: FilesOptions) { this.#o = options }
 
-  statPath(id: string, path: string): Promise<PathInfo> {
-    return this.#withRoot(this.#o.table.get(id), (root) => {
+  statPath(id: string, path: string, mounts?: Mount[]): Promise<PathInfo> {
+    return this.#withRoot(this.#o.table.get(id), mounts, (root) => {
       const found = locate(root, path, id)
       try {
         return Promise.resolve(pathInfo(root, found, path))
@@ -59,9 +59,9 @@ export class ContainerFiles {
     })
   }
 
-  async readArchive(id: string, path: string): Promise<{ info: PathInfo; tar: Readable }> {
+  async readArchive(id: string, path: string, mounts?: Mount[]): Promise<{ info: PathInfo; tar: Readable }> {
     const entry = this.#o.table.get(id)
-    const open = await this.#openRoot(entry)
+    const open = await this.#openRoot(entry, mounts)
     let found: Located | undefined
     try {
       found = locate(open.root, path, id)
@@ -80,18 +80,18 @@ export class ContainerFiles {
     }
   }
 
-  async writeArchive(id: string, path: string, tar: Readable, options: { noOverwriteDirNonDir: boolean; keepOwner: boolean }): Promise<void> {
+  async writeArchive(id: string, path: string, tar: Readable, options: WriteArchiveOptions): Promise<void> {
     const entry = this.#o.table.get(id)
     try {
       const owner = options.keepOwner ? undefined : await this.#userOf(entry)
-      await this.#withRoot(entry, async (root) => {
+      await this.#withRoot(entry, options.mounts, async (root) => {
         const found = root.find(path.endsWith('/') ? path : `${path}/`, { followLast: true })
         if (found === undefined) throw notFound(path, id)
         const target = found.path
         const isDirectory = found.stats.isDirectory()
         found.close()
         if (!isDirectory) throw new EngineError('invalid', 'extraction point is not a directory')
-        refuseReadOnly(entry.record.spec, target)
+        refuseReadOnly(withMounts(entry.record.spec, options.mounts), target)
         const { stream } = await decompress(tar)
         await extractTar(root, target, stream, { noOverwriteDirNonDir: options.noOverwriteDirNonDir, ...(owner === undefined ? {} : { owner }) })
       })
@@ -207,8 +207,8 @@ export class ContainerFiles {
     return layerDirectories(await client.snapshots.view({ snapshotter, key, parent, labels })) ?? []
   }
 
-  async #withRoot<T>(entry: Entry, work: (root: Root) => Promise<T>): Promise<T> {
-    const open = await this.#openRoot(entry)
+  async #withRoot<T>(entry: Entry, mounts: Mount[] | undefined, work: (root: Root) => Promise<T>): Promise<T> {
+    const open = await this.#openRoot(entry, mounts)
     try {
       return await work(open.root)
     } finally {
@@ -217,7 +217,7 @@ export class ContainerFiles {
   }
 
   /** As the container sees it. One that does not run is mounted, and can neither start nor be removed until this is closed. */
-  async #openRoot(entry: Entry): Promise<OpenRoot> {
+  async #openRoot(entry: Entry, mounts: Mount[] | undefined): Promise<OpenRoot> {
     const running = runningRoot(entry)
     if (running !== undefined) return running
     const closed = Promise.withResolvers<void>()
@@ -226,13 +226,13 @@ export class ContainerFiles {
       const now = runningRoot(entry)
       if (now !== undefined) { opened.resolve(now); return }
       await entry.cleanup
-      opened.resolve(await this.#mount(entry, closed.resolve))
+      opened.resolve(await this.#mount(entry, mounts, closed.resolve))
       await closed.promise
     }).catch(opened.reject)
     return opened.promise
   }
 
-  async #mount(entry: Entry, onClose: () => void): Promise<OpenRoot> {
+  async #mount(entry: Entry, mounts: Mount[] | undefined, onClose: () => void): Promise<OpenRoot> {
     const [mount, ...more] = await this.#o.tasks.mountsOf(entry)
     if (mount === undefined || more.length > 0) throw new EngineError('failed', 'the snapshotter gives no single mount for a container')
     const view = await openView(this.#o.dir, { root: writable(mount) })
@@ -244,7 +244,7 @@ export class ContainerFiles {
       onClose()
     }
     try {
-      for (const m of ociMounts({ ...entry.record.spec, init: false }, { cgroupV2: false })) {
+      for (const m of ociMounts({ ...withMounts(entry.record.spec, mounts), init: false }, { cgroupV2: false })) {
         if (m.type !== 'bind' || m.destination === '/sys' || m.destination === '/dev/shm') continue
         await bindInto(view, root, m.source, m.destination)
       }
@@ -261,7 +261,9 @@ export class ContainerFiles {
 
 function writable(m: SnapshotMount): SnapshotMount { return m.type === 'bind' ? { ...m, options: ['bind', 'rw'] } : m }
 
-/** A volume over its place, which is made as a runtime would make it. A file over a file; what does not fit is left as it is. */
+function withMounts(spec: ContainerSpec, mounts: Mount[] | undefined): ContainerSpec { return mounts === undefined ? spec : { ...spec, mounts } }
+
+/** A volume or file over its place, which is made as a runtime would make it. What does not fit is left as it is. */
 async function bindInto(view: View, root: Root, source: string, destination: string): Promise<void> {
   let directory: boolean
   try {
@@ -278,7 +280,16 @@ async function bindInto(view: View, root: Root, source: string, destination: str
       if (found.stats.isDirectory()) await view.bind(source, found.fd)
       return
     }
-    const file = root.find(destination, { followLast: true })
+    let file = root.find(destination, { followLast: true })
+    if (file === undefined && found.stats.isDirectory()) {
+      try {
+        closeSync(openSync(entryPath(found.fd, basename(destination)), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644))
+      } catch (e) {
+        // A link that leads nowhere.
+        if ((e as NodeJS.ErrnoException).code !== 'EEXIST') throw e
+      }
+      file = root.find(destination, { followLast: true })
+    }
     if (file === undefined || !file.stats.isFile()) { file?.close(); return }
     try {
       await view.bind(source, file.fd)

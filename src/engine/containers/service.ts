@@ -11,7 +11,7 @@ import type { ContainerdClient, EventWatch } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type {
   CommitOptions, ContainerInfo, ContainerService, ContainerSpec, ContainerStats, DetailedStats, ExecSpec, LogLine, LogOptions, LogStreamOptions,
-  PathInfo, ProcessStreams, Resources,
+  Mount, PathInfo, ProcessStreams, Resources, WriteArchiveOptions,
 } from '../engine.ts'
 import { Attachments } from './attach.ts'
 import { boundingSet } from './capabilities.ts'
@@ -367,9 +367,9 @@ export class Containers implements ContainerService {
   changes(id: string): Promise<{ path: string; kind: 0 | 1 | 2 }[]> { return this.#files.changes(id) }
   export(id: string): Promise<Readable> { return this.#files.export(id) }
   commit(id: string, options: CommitOptions): Promise<string> { return this.#files.commit(id, options) }
-  statPath(id: string, path: string): Promise<PathInfo> { return this.#files.statPath(id, path) }
-  readArchive(id: string, path: string): Promise<{ info: PathInfo; tar: Readable }> { return this.#files.readArchive(id, path) }
-  writeArchive(id: string, path: string, tar: Readable, options: { noOverwriteDirNonDir: boolean; keepOwner: boolean }): Promise<void> {
+  statPath(id: string, path: string, mounts?: Mount[]): Promise<PathInfo> { return this.#files.statPath(id, path, mounts) }
+  readArchive(id: string, path: string, mounts?: Mount[]): Promise<{ info: PathInfo; tar: Readable }> { return this.#files.readArchive(id, path, mounts) }
+  writeArchive(id: string, path: string, tar: Readable, options: WriteArchiveOptions): Promise<void> {
     return this.#files.writeArchive(id, path, tar, options)
   }
 

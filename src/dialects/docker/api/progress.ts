@@ -1,6 +1,6 @@
 /**
  * Streams of progress (pull, push, build, load, import): one JSON object a line. A failure before the first is the answer's status, later it
- * is a line `errorDetail`.
+ * is a line `errorDetail`; with `alwaysStream`, as dockerd loads, the first as well.
  */
 import type { OnMessage } from '../backend.ts'
 import type { JsonMessage } from '../model.ts'
@@ -11,7 +11,8 @@ import type { Call } from './call.ts'
 const MAX_UNREAD_BYTES = 64 << 20
 
 export async function sendProgress(
-  call: Call, work: (onMessage: OnMessage) => Promise<void>, lower: (m: JsonMessage) => JsonMessage | undefined = m => m,
+  call: Call, work: (onMessage: OnMessage) => Promise<void>,
+  { lower = m => m, alwaysStream = false }: { lower?: (m: JsonMessage) => JsonMessage | undefined; alwaysStream?: boolean } = {},
 ): Promise<void> {
   const { res } = call
   const onMessage: OnMessage = message => {
@@ -27,7 +28,8 @@ export async function sendProgress(
     await work(onMessage)
     if (!res.headersSent) call.begin('application/json')
   } catch (e) {
-    if (!res.headersSent || call.gone.aborted) throw e
+    if (call.gone.aborted || !res.headersSent && !alwaysStream) throw e
+    if (!res.headersSent) call.begin('application/json')
     const { message } = asDockerError(e)
     const code = (e as { exitCode?: unknown }).exitCode
     res.write(JSON.stringify({ errorDetail: { ...(typeof code === 'number' && { code }), message }, error: message }) + '\r\n')

@@ -5,6 +5,7 @@ import type { Filters, VolumesBackend } from '../backend.ts'
 import { DockerError } from '../errors.ts'
 import type { StringMap, Volume } from '../model.ts'
 import type { Parts } from './parts.ts'
+import { ownerOf } from './volume-users.ts'
 
 const ANONYMOUS_LABEL = 'com.docker.volume.anonymous'
 const TRUE = /^(?:1|t|true)$/i
@@ -81,9 +82,9 @@ function toVolume(v: NamedVolume): Volume {
 
 function attributesOf(e: NamedVolumeEvent): StringMap {
   const { driver } = e.volume
-  if (e.type === 'unmount') return { driver, container: e.user }
+  if (e.type === 'unmount') return { driver, container: ownerOf(e.user) }
   if (e.type !== 'mount') return { driver }
-  return { driver, container: e.user, destination: e.target, 'read/write': String(!e.readOnly), propagation: '' }
+  return { driver, container: ownerOf(e.user), destination: e.target, 'read/write': String(!e.readOnly), propagation: '' }
 }
 
 function isAnonymous(v: NamedVolume): boolean { return v.anonymous || v.labels[ANONYMOUS_LABEL] !== undefined }

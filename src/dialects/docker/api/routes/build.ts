@@ -23,7 +23,7 @@ export const buildRoutes: readonly Route<Handler>[] = [
 
 async function build(c: Call): Promise<void> {
   const request = buildRequest(c)
-  await sendProgress(c, onMessage => c.backend.builds.build(request, onMessage, c.gone), m => lowerBuildMessage(c.version, m))
+  await sendProgress(c, onMessage => c.backend.builds.build(request, onMessage, c.gone), { lower: m => lowerBuildMessage(c.version, m) })
 }
 
 function buildRequest(c: Call): BuildRequest {

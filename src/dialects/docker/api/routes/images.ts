@@ -96,7 +96,7 @@ async function load(c: Call): Promise<void> {
   const platform = platformOf(c)
   await sendProgress(c, onMessage => c.backend.images.load(c.body(), {
     quiet: c.query.flagOr('quiet', true), ...(platform !== undefined && { platform }),
-  }, onMessage))
+  }, onMessage), { alwaysStream: true })
 }
 
 async function push(c: Call): Promise<void> {

@@ -16,8 +16,7 @@ export async function commitContainer(x: Context, c: Container, options: Paramet
   const reference = options.repo === undefined || options.repo === '' ? undefined : `${options.repo}${options.tag ? `:${options.tag}` : ''}`
   const tags = reference === undefined ? [] : [name(x, reference)]
   const { path, args } = commandLine(c.record.config)
-  const freeze = options.pause && c.alive && !c.paused
-  if (freeze) await x.engine.containers.pause(c.id).catch((e: unknown) => { throw dockerError(e) })
+  const frozen = options.pause && c.alive && !c.paused && await freeze(x, c)
   let id: string
   try {
     id = await x.engine.containers.commit(c.id, {
@@ -27,10 +26,22 @@ export async function commitContainer(x: Context, c: Container, options: Paramet
   } catch (e) {
     throw dockerError(e)
   } finally {
-    if (freeze) await x.engine.containers.resume(c.id).catch(() => undefined)
+    if (frozen) await x.engine.containers.resume(c.id).catch(() => undefined)
   }
   emit(x, c, 'commit', { comment: options.comment ?? '', imageID: id, imageRef: reference ?? '' })
   return { Id: id }
+}
+
+/** False if it ended by itself just before. */
+async function freeze(x: Context, c: Container): Promise<boolean> {
+  try {
+    await x.engine.containers.pause(c.id)
+    return true
+  } catch (e) {
+    const ended = x.engine.containers.inspect(c.id)?.state === 'exited' || /cannot pause a stopped container|is not running/.test(String(e))
+    if (ended) return false
+    throw dockerError(e)
+  }
 }
 
 function name(x: Context, reference: string): string {

@@ -5,13 +5,14 @@
 import { mkdirSync, statSync } from 'node:fs'
 import type { EngineEvent } from '../../../../engine/engine.ts'
 import { DockerError } from '../../errors.ts'
+import { parseNetworkMode } from '../../shared/network-mode.ts'
 import { parseSignal, SIGKILL } from '../../shared/signals.ts'
 import { nowMs } from '../../shared/time.ts'
 import type { Container } from './container.ts'
 import { dockerError, emit, saveSoon } from './context.ts'
 import type { Context } from './context.ts'
 import { noteNetworks, openSandbox } from './sandbox.ts'
-import { engineMounts, environment } from './spec.ts'
+import { engineMounts, environment, hostNames } from './spec.ts'
 
 const DEFAULT_STOP_S = 10
 /** From SIGKILL to the exit. */
@@ -68,10 +69,12 @@ export class Lifecycle {
     const mounted: string[] = []
     try {
       makeBindSources(c)
-      const [opened, volumePaths] = await both(openSandbox(x, c), this.#mountVolumes(c, (name) => { mounted.push(name) }))
+      const [opened, volumePaths] = await both(openSandbox(x, c), mountVolumes(x, c, c.id, (name) => { mounted.push(name) }))
+      // Names of the other container's, which is known only now.
+      const shared = parseNetworkMode(c.record.hostConfig.NetworkMode).kind === 'container'
       c.pid = await x.engine.containers.start(c.id, {
         network: opened.network, mounts: engineMounts(c.record, volumePaths, opened.files),
-        ...(opened.env.length > 0 ? { env: environment(c.record, opened.env) } : {}),
+        ...(opened.env.length > 0 || shared ? { env: environment(c.record, opened.env) } : {}), ...(shared ? hostNames(c.record) : {}),
       })
     } catch (e) {
       const error = this.#startError(c, e)
@@ -91,17 +94,6 @@ export class Lifecycle {
     saveSoon(x, c)
     this.#hooks.onRunning(c, false)
     emit(x, c, 'start')
-  }
-
-  async #mountVolumes(c: Container, mounted: (name: string) => void): Promise<(string | undefined)[]> {
-    const paths: (string | undefined)[] = []
-    for (const m of c.record.mounts) {
-      if (m.type !== 'volume') { paths.push(undefined); continue }
-      const path = await this.#x.volumes.mount(m.volume!, c.id, { readOnly: m.readOnly, target: m.target, ...(m.subpath ? { subpath: m.subpath } : {}) })
-      mounted(m.volume!)
-      paths.push(path)
-    }
-    return paths
   }
 
   /** Notes why in the record, and finds the exit code docker users know. */
@@ -199,8 +191,6 @@ export class Lifecycle {
 
   /** When this process begins: for one whose policy wants it to run. */
   async startAtOpening(c: Container): Promise<void> {
-    // Whatever happens after the answer: what somebody has stopped is not started again by its policy.
-    await this.#x.records.save(c.record)
     await c.locked(async () => { if (!c.running && !c.removing) await this.#start(c) })
   }
 
@@ -209,6 +199,8 @@ export class Lifecycle {
   async stop(c: Container, options: { timeoutS?: number; signal?: string }): Promise<void> {
     if (!c.running) throw new DockerError('not-modified', 'container is already stopped')
     await this.#end(c, options)
+    // Whatever happens after the answer: what somebody has stopped is not started again by its policy.
+    await this.#x.records.save(c.record)
     emit(this.#x, c, 'stop')
   }
 
@@ -258,7 +250,6 @@ export class Lifecycle {
   async kill(c: Container, ref: string, signal: string | undefined): Promise<void> {
     const number = signal === undefined || signal === '' ? SIGKILL : parseSignal(signal)
     if (!c.running) throw new DockerError('conflict', `cannot kill container: ${ref}: container ${c.id} is not running`)
-      await this.#x.records.save(c.record)
     const { StopSignal: own = '' } = c.record.config
     const ends = number === SIGKILL || own === '' || number === signalOr(own, false)
     const exit = c.exit.promise
@@ -267,6 +258,7 @@ export class Lifecycle {
     if (await this.#cancelRestart(c)) return
     if (number === SIGKILL) {
       await this.#killAndWait(c, exit)
+      await this.#x.records.save(c.record)
       return
     }
     await this.#x.records.save(c.record)
@@ -335,7 +327,19 @@ function signalOr(name: string, strict: boolean): number {
   }
 }
 
-function makeBindSources(c: Container): void {
+/** Host paths in the order of the container's mounts; `mounted` hears of each volume to be unmounted again. */
+export async function mountVolumes(x: Context, c: Container, user: string, mounted: (name: string) => void): Promise<(string | undefined)[]> {
+  const paths: (string | undefined)[] = []
+  for (const m of c.record.mounts) {
+    if (m.type !== 'volume') { paths.push(undefined); continue }
+    const path = await x.volumes.mount(m.volume!, user, { readOnly: m.readOnly, target: m.target, ...(m.subpath ? { subpath: m.subpath } : {}) })
+    mounted(m.volume!)
+    paths.push(path)
+  }
+  return paths
+}
+
+export function makeBindSources(c: Container): void {
   for (const m of c.record.mounts) {
     if (m.type !== 'bind') continue
     const there = statSync(m.source!, { throwIfNoEntry: false }) !== undefined

@@ -1,7 +1,7 @@
 /** A container's part in networks: its sandbox while it runs, its endpoints always, and the three files that speak of it. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { hostname as machineName } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { CnmError } from '../../../../network/cnm/cnm.ts'
 import type { EndpointSpec, SandboxInfo, SandboxSpec } from '../../../../network/cnm/cnm.ts'
 import { DockerError } from '../../errors.ts'
@@ -84,6 +84,9 @@ function joinOther(x: Context, c: Container, ref: string): Opened {
   const owner = networkOwner(x, other)
   const sandbox = owner === undefined ? undefined : x.cnm.sandbox(owner.id)
   if (sandbox === undefined) throw new DockerError('conflict', `${prefix}container ${other.name} has no network namespace`)
+  // Whoever shares a network has its name in it.
+  const { Hostname = '', Domainname = '' } = owner!.record.config
+  Object.assign(c.record.config, { Hostname, Domainname })
   return { network: sandbox.netnsPath === undefined ? 'host' : { path: sandbox.netnsPath }, files: mountedFiles(x, c), env: [] }
 }
 
@@ -92,6 +95,14 @@ function mountedFiles(x: Context, c: Container): Opened['files'] {
   return [
     { source: files.resolvConf, target: '/etc/resolv.conf' }, { source: files.hostname, target: '/etc/hostname' }, { source: files.hosts, target: '/etc/hosts' },
   ]
+}
+
+/** The same files, empty until the container's first start has written them. */
+export function madeFiles(x: Context, c: Container): Opened['files'] {
+  const files = mountedFiles(x, c)
+  mkdirSync(dirname(files[0]!.source), { recursive: true, mode: 0o711 })
+  for (const f of files) if (!existsSync(f.source)) writeFileSync(f.source, '', { mode: 0o644 })
+  return files
 }
 
 /** In place, since containers have the files themselves mounted. */

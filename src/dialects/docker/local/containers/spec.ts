@@ -55,8 +55,7 @@ export function engineSpec(r: ContainerRecord, deps: SpecDeps): ContainerSpec {
     log: logConfig(r),
     runtime: h.Runtime === 'crun' ? 'crun' : 'runc',
   }
-  if (h.UTSMode !== 'host' && c.Hostname !== undefined && c.Hostname !== '') spec.hostname = c.Hostname
-  if (c.Domainname !== undefined && c.Domainname !== '') spec.domainname = c.Domainname
+  Object.assign(spec, hostNames(r))
   if (h.ConsoleSize !== undefined && h.ConsoleSize[0] > 0) spec.consoleSize = { rows: h.ConsoleSize[0], columns: h.ConsoleSize[1] }
   if ((h.GroupAdd?.length ?? 0) > 0) spec.additionalGroups = h.GroupAdd!
   if (h.ShmSize !== undefined && h.ShmSize > 0) spec.shmSizeBytes = h.ShmSize
@@ -73,6 +72,12 @@ export function engineSpec(r: ContainerRecord, deps: SpecDeps): ContainerSpec {
   if (h.Sysctls != null && Object.keys(h.Sysctls).length > 0) spec.sysctls = h.Sysctls
   if (c.StopSignal !== undefined && c.StopSignal !== '') spec.stopSignal = c.StopSignal
   return spec
+}
+
+export function hostNames({ config, hostConfig }: ContainerRecord): Pick<ContainerSpec, 'hostname' | 'domainname'> {
+  return {
+    ...(hostConfig.UTSMode !== 'host' && config.Hostname ? { hostname: config.Hostname } : {}), ...(config.Domainname ? { domainname: config.Domainname } : {}),
+  }
 }
 
 /** PATH, HOSTNAME, TERM, links' variables, then the container's own, which win in place; a name alone takes its variable away. */
