@@ -29,7 +29,8 @@ export async function* gzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffe
     checksum = crc32(block, checksum)
     size += block.length
     const work = deflate(block, {
-      level: isNoise(block) ? 0 : LEVEL, finishFlush: last ? constants.Z_FINISH : constants.Z_SYNC_FLUSH, ...(window === undefined ? {} : { dictionary: window }),
+      level: isNoise(block) ? 0 : LEVEL, finishFlush: last ? constants.Z_FINISH : constants.Z_SYNC_FLUSH,
+      ...(window === undefined ? {} : { dictionary: window }),
     })
     // Its failure is met when its turn comes.
     work.catch(() => undefined)

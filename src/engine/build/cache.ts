@@ -11,6 +11,7 @@ import type { ImageContext } from '../images/assemble.ts'
 import { collectGarbage } from '../images/content.ts'
 import type { Descriptor } from '../images/media-types.ts'
 import { CACHE_ROOT_LABEL } from '../images/remove.ts'
+import type { BuildLease } from './lease.ts'
 
 export interface CachedStep {
   /** When the step was done: images from the cache keep their time, and so their id. */
@@ -56,26 +57,25 @@ export class BuildCache {
     await Promise.all(marked.filter(i => !known.has(i.digest)).map(i => this.#release(i.digest)))
   }
 
-  /** What the step gave, if its layer is still whole; it is then held by the lease. */
-  async find(key: string, lease: string): Promise<CachedStep | undefined> {
+  /** What the step gave, if its layer is still whole; it is then given to the lease to hold. */
+  async find(key: string, lease: BuildLease): Promise<CachedStep | undefined> {
     const e = this.#entries.get(key)
     if (e === undefined) return undefined
     if (e.layer !== undefined) {
       const { descriptor, chainId } = e.layer
-      const [held, info] = await Promise.all([
-        this.#x.unpacker.hold(chainId, lease),
-        orAbsent(this.#x.containerd.content.info(descriptor.digest)),
-        this.#x.containerd.leases.addResource(lease, { id: descriptor.digest, type: 'content' }),
+      const [unpacked, info] = await Promise.all([
+        this.#x.unpacker.exists(chainId), orAbsent(this.#x.containerd.content.info(descriptor.digest)),
       ])
       // Without its label the layer belongs to an image that was deleted on purpose.
-      if (!held || info?.labels[CACHE_ROOT_LABEL] === undefined) {
+      if (!unpacked || info?.labels[CACHE_ROOT_LABEL] === undefined) {
         this.#entries.delete(key)
         this.#dirty = true
         return undefined
       }
+      lease.hold({ id: chainId, type: `snapshots/${this.#x.snapshotter}` }, { id: descriptor.digest, type: 'content' })
     }
+    // Only tells what to prune first: the next change brings it to the file.
     e.usedAtMs = Date.now()
-    this.#dirty = true
     return e
   }
 
@@ -91,7 +91,8 @@ export class BuildCache {
     }
     this.#entries.set(key, { ...step, usedAtMs: Date.now() })
     this.#dirty = true
-    await this.save()
+    // Steps follow each other faster than the table is written; the build waits for the last writing only.
+    this.save().catch(() => { this.#dirty = true })
   }
 
   /** Writes the table if it changed. */
@@ -135,8 +136,8 @@ export class BuildCache {
       bytes += size
     }
     await this.save()
-    return { ids: gone.map(([key]) => key), bytes }
     if (bytes > 0) await collectGarbage(this.#x.containerd)
+    return { ids: gone.map(([key]) => key), bytes }
   }
 
   async #release(digest: string): Promise<void> {

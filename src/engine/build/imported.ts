@@ -3,6 +3,7 @@ import type { ImageContext } from '../images/assemble.ts'
 import type { ConfigFile, Descriptor } from '../images/media-types.ts'
 import { chainId } from '../images/unpack.ts'
 import type { CachedStep } from './cache.ts'
+import type { BuildLease } from './lease.ts'
 
 export interface ImportedImage { config: ConfigFile; layers: Descriptor[] }
 
@@ -11,7 +12,7 @@ export interface ImportedImage { config: ConfigFile; layers: Descriptor[] }
  * the same text now.
  */
 export async function importedStep(
-  x: ImageContext, images: ImportedImage[], stage: { config: ConfigFile; chainId: string }, createdBy: string, lease: string,
+  x: ImageContext, images: ImportedImage[], stage: { config: ConfigFile; chainId: string }, createdBy: string, lease: BuildLease,
 ): Promise<CachedStep | undefined> {
   const before = stage.config.history ?? []
   const diffs = stage.config.rootfs.diff_ids
@@ -26,8 +27,8 @@ export async function importedStep(
     const descriptor = layers[diffs.length]
     if (diffId === undefined || descriptor === undefined) continue
     const chain = chainId(stage.chainId, diffId)
-    if (!await x.unpacker.hold(chain, lease)) continue
-    await x.containerd.leases.addResource(lease, { id: descriptor.digest, type: 'content' })
+    if (!await x.unpacker.exists(chain)) continue
+    lease.hold({ id: chain, type: `snapshots/${x.snapshotter}` }, { id: descriptor.digest, type: 'content' })
     return { created, layer: { descriptor, diffId, chainId: chain } }
   }
   return undefined

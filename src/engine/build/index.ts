@@ -8,8 +8,7 @@ import { indexTar } from '../archive/tar-index.ts'
 import type { TarIndex } from '../archive/tar-index.ts'
 import { EngineError } from '../engine.ts'
 import type { BuildCacheEntry, Builder, BuildNetwork, BuildOptions, ImageInfo } from '../engine.ts'
-import { nameImage, writeImage } from '../images/assemble.ts'
-import { withLease } from '../images/content.ts'
+import { imageDocuments, nameImage, writeImage } from '../images/assemble.ts'
 import type { EngineImages } from '../images/index.ts'
 import { OCI_CONFIG, OCI_MANIFEST } from '../images/media-types.ts'
 import { familiar, formatReference, parseReference } from '../images/reference.ts'
@@ -19,6 +18,7 @@ import { BuildCache } from './cache.ts'
 import { CacheMounts } from './cache-mounts.ts'
 import { parseDockerfile } from './dockerfile.ts'
 import { parseDockerignore } from './dockerignore.ts'
+import { BuildLease } from './lease.ts'
 import { clearMounts } from './rootfs.ts'
 import type { Say } from './output.ts'
 import type { RunStep } from './run.ts'
@@ -66,16 +66,16 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
     }
     const signal = options.signal ?? new AbortController().signal
     signal.throwIfAborted()
+    const lease = new BuildLease(x.containerd)
     const context = await openContext(options)
     try {
-      return await withLease(x.containerd, 'build', lease => buildIn(context, options, tags, lease, signal))
+      return await buildIn(context, options, tags, lease, signal)
     } catch (e) {
       // Whatever broke because of the abort, the abort is the reason.
       if (signal.aborted) throw new EngineError('failed', 'the build was cancelled')
       throw e
     } finally {
-      await context.close()
-      await cache.save()
+      await Promise.all([context.close(), lease.end(), cache.save()])
     }
   }
 
@@ -84,7 +84,7 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
     return indexTar(stream, join(x.spoolDir, `context-${randomBytes(8).toString('hex')}`), CONTEXT_LIMITS)
   }
 
-  async function buildIn(context: TarIndex, options: BuildOptions, tags: string[], lease: string, signal: AbortSignal): Promise<ImageInfo> {
+  async function buildIn(context: TarIndex, options: BuildOptions, tags: string[], lease: BuildLease, signal: AbortSignal): Promise<ImageInfo> {
     const stream: Say = (line, stderr) => { options.onProgress?.({ status: '', stream: line, ...(stderr === true && { stderr }) }) }
     const path = options.dockerfile ?? 'Dockerfile'
     const source = await contextText(context, path, options.dockerfile === undefined ? 'dockerfile' : undefined)
@@ -98,12 +98,20 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
     })
     const bytes = Buffer.from(JSON.stringify(result.config))
     signal.throwIfAborted()
-    const target = await writeImage(x, bytes, { config: OCI_CONFIG, manifest: OCI_MANIFEST }, result.layers, result.chainId, lease)
+    const types = { config: OCI_CONFIG, manifest: OCI_MANIFEST }
+    const { target } = imageDocuments(bytes, types, result.layers)
     // An image without a name has nothing that keeps it; a nameless build is kept under its digest.
     const names = tags.length > 0 ? tags : [`localhost/built@${target.digest}`]
     const stale = names.filter(n => x.store.record(n)?.targetDigest !== target.digest)
-    const resolved = await x.store.resolve(target)
-    const info = stale.length > 0 ? await nameImage(x, stale, target, lease) : toInfo(resolved, await x.store.recordsOf(resolved.id))
+    let info: ImageInfo
+    if (stale.length > 0) {
+      await lease.open()
+      await writeImage(x, bytes, types, result.layers, result.chainId, lease.id)
+      info = await nameImage(x, stale, target, lease.id)
+    } else {
+      const resolved = await x.store.resolve(target)
+      info = toInfo(resolved, await x.store.recordsOf(resolved.id))
+    }
     options.onProgress?.({ status: '', imageId: info.id })
     stream(`Successfully built ${info.id.slice(7, 19)}\n`)
     for (const t of tags) stream(`Successfully tagged ${familiar(t)}\n`)

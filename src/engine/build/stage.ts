@@ -22,6 +22,7 @@ import { applyConfig, commandOf, DEFAULT_PATH, shellOf } from './instructions.ts
 import type { Frame } from './instructions.ts'
 import { layerTar, planDigest } from './layer.ts'
 import type { CopyItem, CopyPlan } from './layer.ts'
+import type { BuildLease } from './lease.ts'
 import { mountRootfs } from './rootfs.ts'
 import type { Say } from './output.ts'
 import type { MountedRootfs } from './rootfs.ts'
@@ -39,7 +40,7 @@ export interface StageContext {
   images: EngineImages
   cache: BuildCache
   caches: CacheMounts
-  lease: string
+  lease: BuildLease
   signal: AbortSignal
   mountDir: string
   runDir: string
@@ -138,7 +139,7 @@ class StageBuilder {
     await this.#pull(name, this.#c.options.pull === true)
     const { id } = await images.resolve(name)
     const hit = (await x.store.lookup(name))!
-    await this.#c.x.containerd.leases.addResource(this.#c.lease, { id: hit.resolved.target.digest, type: 'content' })
+    this.#c.lease.hold({ id: hit.resolved.target.digest, type: 'content' })
     return { key: stepKey('image', id), config: hit.resolved.config, layers: hit.resolved.manifest.layers, chainId: hit.resolved.chainId }
   }
 
@@ -187,6 +188,7 @@ class StageBuilder {
       return
     }
     // As docker: what follows a step that had to be done is done as well, for its key is new in any case.
+    if (work !== undefined) await lease.open()
     const layer = await this.#shownWork(work)
     const step: CachedStep = { created: new Date().toISOString(), createdBy, ...(layer === undefined ? {} : { layer }) }
     await cache.add(key, step)
@@ -239,7 +241,7 @@ class StageBuilder {
       const prepared = await prepareMounts(flags.mounts, sources, i.line)
       try {
         const network = flags.network ?? options.network
-        const layer = await runLayer({ ...this.#c, dir: this.#c.runDir }, stage.chainId, {
+        const layer = await runLayer({ ...this.#c, lease: this.#c.lease.id, dir: this.#c.runDir }, stage.chainId, {
           id, args, env: [...env, ...declared, ...proxies, ...prepared.env], cwd: config.WorkingDir || '/', user: config.User ?? '', mounts: prepared.mounts,
           ...(script === undefined ? {} : { script }), ...(network === undefined || network === 'default' ? {} : { network }),
           ...(options.extraHosts === undefined ? {} : { extraHosts: options.extraHosts }), ...(options.limits === undefined ? {} : { limits: options.limits }),
@@ -253,7 +255,7 @@ class StageBuilder {
   }
 
   #mountSources(): MountSources {
-    return { ...this.#c, secrets: this.#c.options.secrets ?? {}, chainOf: from => this.#chainOf(from) }
+    return { ...this.#c, lease: this.#c.lease.id, secrets: this.#c.options.secrets ?? {}, chainOf: from => this.#chainOf(from) }
   }
 
   async #copy(stage: Stage, i: Instruction, lookup: (n: string) => string | undefined): Promise<void> {
@@ -300,13 +302,14 @@ class StageBuilder {
   }
 
   async #mount(chainId: string, closers: (() => Promise<void>)[]): Promise<MountedRootfs> {
-    const rootfs = await mountRootfs(this.#c.x, this.#c.mountDir, chainId, this.#c.lease)
+    await this.#c.lease.open()
+    const rootfs = await mountRootfs(this.#c.x, this.#c.mountDir, chainId, this.#c.lease.id)
     closers.push(() => rootfs.close())
     return rootfs
   }
 
   async #copyLayer(stage: Stage, r: CopyRequest, items: CopyItem[]): Promise<StepLayer | undefined> {
-    const target = await mountRootfs(this.#c.x, this.#c.mountDir, stage.chainId, this.#c.lease)
+    const target = await mountRootfs(this.#c.x, this.#c.mountDir, stage.chainId, this.#c.lease.id)
     try {
       const owner = r.chown === undefined ? undefined : await resolveOwner(r.chown, target)
       return await this.#writeLayer(stage, {
@@ -319,7 +322,7 @@ class StageBuilder {
   }
 
   async #makeDirectory(stage: Stage, path: string): Promise<StepLayer | undefined> {
-    const target = await mountRootfs(this.#c.x, this.#c.mountDir, stage.chainId, this.#c.lease)
+    const target = await mountRootfs(this.#c.x, this.#c.mountDir, stage.chainId, this.#c.lease.id)
     try {
       return await this.#writeLayer(stage, { items: [], destination: path, intoDirectory: true }, target)
     } finally {
@@ -329,7 +332,7 @@ class StageBuilder {
 
   /** undefined if the plan adds nothing. */
   async #writeLayer(stage: Stage, plan: CopyPlan, target: Tree): Promise<StepLayer | undefined> {
-    const { x, lease } = this.#c
+    const { x, lease: { id: lease } } = this.#c
     const tar = await layerTar(plan, target)
     if (tar === undefined) return undefined
     const blob = await ingestStream(x.containerd, `build-${randomBytes(8).toString('hex')}`, tar, lease)

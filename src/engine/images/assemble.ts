@@ -2,7 +2,7 @@
 import type { ContainerdClient } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type { ImageInfo } from '../engine.ts'
-import { putDocument } from './content.ts'
+import { putDocument, sha256 } from './content.ts'
 import { isDigest } from './reference.ts'
 import type { Parents } from './parents.ts'
 import type { LayerSizes } from './sizes.ts'
@@ -75,9 +75,19 @@ export function configLabels(snapshotter: string, chainId: string): Record<strin
 export async function writeImage(
   x: ImageContext, configBytes: Buffer, types: { config: string; manifest: string }, layers: Descriptor[], chainId: string, lease: string,
 ): Promise<Descriptor> {
-  const config = await putDocument(x.containerd, types.config, configBytes, configLabels(x.snapshotter, chainId), lease)
+  const { manifest, bytes } = imageDocuments(configBytes, types, layers)
+  await putDocument(x.containerd, types.config, configBytes, configLabels(x.snapshotter, chainId), lease)
+  return putDocument(x.containerd, types.manifest, bytes, manifestLabels(manifest), lease)
+}
+
+/** What `writeImage` would write: its manifest, and the descriptor that it would resolve with. */
+export function imageDocuments(
+  configBytes: Buffer, types: { config: string; manifest: string }, layers: Descriptor[],
+): { manifest: Manifest; bytes: Buffer; target: Descriptor } {
+  const config: Descriptor = { mediaType: types.config, digest: sha256(configBytes), size: configBytes.length }
   const manifest: Manifest = { schemaVersion: 2, mediaType: types.manifest, config, layers }
-  return putDocument(x.containerd, types.manifest, Buffer.from(JSON.stringify(manifest)), manifestLabels(manifest), lease)
+  const bytes = Buffer.from(JSON.stringify(manifest))
+  return { manifest, bytes, target: { mediaType: types.manifest, digest: sha256(bytes), size: bytes.length } }
 }
 
 export interface Naming extends Partial<Tagging> {

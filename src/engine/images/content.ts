@@ -25,12 +25,21 @@ export const sha256 = (data: Uint8Array | string): string => `sha256:${createHas
  */
 export async function withLease<T>(c: ContainerdClient, kind: string, work: (lease: string) => Promise<T>): Promise<T> {
   const id = `gantry-${kind}-${randomBytes(8).toString('hex')}`
-  await c.leases.create(id, lease(kind))
+  await createLease(c, id, kind)
   try {
     return await work(id)
   } finally {
-    await c.leases.delete(id).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
+    await endLease(c, id)
   }
+}
+
+/** For whom `withLease` does not fit: with an id of the caller's, who ends it. */
+export async function createLease(c: ContainerdClient, id: string, kind: string): Promise<void> {
+  await c.leases.create(id, lease(kind))
+}
+
+export async function endLease(c: ContainerdClient, id: string): Promise<void> {
+  await c.leases.delete(id).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
 }
 
 /**
@@ -55,7 +64,7 @@ export async function withPullLease<T>(
     kept = keep(e)
     throw e
   } finally {
-    if (!kept) await c.leases.delete(id).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
+    if (!kept) await endLease(c, id)
   }
 }
 
@@ -63,13 +72,6 @@ function lease(kind: string): { labels: Record<string, string>; expiresMs: numbe
   return { labels: { [LEASE_LABEL]: kind }, expiresMs: LEASE_MS }
 }
 
-/** Removes what an engine killed in the middle of its work left behind, except pulls, which resume. For the start only. */
-export async function removeStaleLeases(c: ContainerdClient): Promise<void> {
-  const stale = (await c.leases.list()).filter(l => l.labels[LEASE_LABEL] !== undefined && l.labels[LEASE_LABEL] !== 'pull')
-  await Promise.all(stale.map(l => c.leases.delete(l.id)))
-  // Layers half decompressed belong to a pull, but are begun anew.
-  for (const s of await c.content.statuses()) if (s.ref.startsWith(PLAIN_REF)) await c.content.abort(s.ref).catch(() => undefined)
-}
 /**
  * Resolves when what nothing holds any more is gone. containerd collects by itself only after many changes, or when an image goes;
  * a lease that is deleted and waited for makes it do so now.
@@ -80,11 +82,18 @@ export async function collectGarbage(c: ContainerdClient): Promise<void> {
   await c.leases.delete(id, true)
 }
 
+/** Removes what an engine killed in the middle of its work left behind, except pulls, which resume. For the start only. */
+export async function removeStaleLeases(c: ContainerdClient): Promise<void> {
+  const stale = (await c.leases.list()).filter(l => l.labels[LEASE_LABEL] !== undefined && l.labels[LEASE_LABEL] !== 'pull')
+  await Promise.all(stale.map(l => c.leases.delete(l.id)))
+  if (stale.length > 0) collectGarbage(c).catch(() => undefined)
+  // Layers half decompressed belong to a pull, but are begun anew.
+  for (const s of await c.content.statuses()) if (s.ref.startsWith(PLAIN_REF)) await c.content.abort(s.ref).catch(() => undefined)
+}
 
 /** A stream of the source's bytes from some offset on; it may begin earlier than asked for (at 0) when it cannot seek. */
 export interface OpenedAt { stream: Readable; offset: number }
 
-  if (stale.length > 0) collectGarbage(c).catch(() => undefined)
 export interface Ingest {
   /** Name of the upload: the same one resumes. */
   ref: string
