@@ -246,6 +246,8 @@ export interface ProcessStreams {
   close(): void
   /** Of an exec; undefined for attach. */
   pid?: number
+  /** Of an exec that could not be started: why. Its streams say so too. */
+  failure?: string
   /** Of an exec: a signal to its process. Resolves also if it has ended. */
   kill?(signal: string | number): Promise<void>
 }

@@ -74,6 +74,15 @@ const varying: [RegExp, string][] = [
   [/failed to set up container networking: /g, ''],
   [/(You cannot remove a running container ID64\. Stop the container before attempting removal|cannot remove container "[^"]*": container is running: stop the container before removing) or force remove/g,
     'the container is running'],
+  [/failed to create task for container: /g, ''],
+  [/Container (?=ID64 is not running)/g, 'container '],
+  [/has active endpoints.*/g, 'has active endpoints'],
+  [/error while removing network: network (\S+)( id ID64)? has/g, 'error while removing network: network $1 has'],
+  [/(invalid address [0-9.]+: It does not belong to any of this network's subnets|no configured subnet contains IP address [0-9.]+)\./g, 'no such subnet.'],
+  [/on endpoint (\S+) \(ID64\):/g, 'on endpoint $1:'],
+  // Debian's prints the owner and what follows as one word, and Go's idea of a structure.
+  [/(#\(nop\) COPY --chown=[^ ]*?) ?(?=file:)/g, '$1 '],
+  [/#\(nop\)  HEALTHCHECK .*/g, '#(nop)  HEALTHCHECK'],
 ]
 
 export function normalise(text: string): string {

@@ -277,7 +277,8 @@ class StageBuilder {
       const tree = from === undefined ? this.#c.context : await this.#mount(from, closers)
       const items = await copyItems(i, request, tree, resources)
       const digest = await planDigest({ items, ...(request.mode === undefined ? {} : { mode: request.mode }) })
-      const text = `${i.name} ${contentName(items, digest)} in ${request.destination} `
+      const owner = request.chown === undefined ? '' : `--chown=${request.chown} `
+      const text = `${i.name} ${owner}${contentName(items, digest)} in ${request.destination} `
       await this.#commit(stage, `${text}${options}`, `${shellOf(stage.config.config!).join(' ')} #(nop) ${text}`, () => this.#copyLayer(stage, request, items), alias)
       // Both ways of knowing the step must lead on to the same keys.
       if (alias !== undefined) stage.key = alias
@@ -322,6 +323,7 @@ class StageBuilder {
   }
 
   async #makeDirectory(stage: Stage, path: string): Promise<StepLayer | undefined> {
+    await this.#shownWork(undefined)
     const target = await mountRootfs(this.#c.x, this.#c.mountDir, stage.chainId, this.#c.lease.id)
     try {
       return await this.#writeLayer(stage, { items: [], destination: path, intoDirectory: true }, target)

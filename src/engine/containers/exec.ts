@@ -107,6 +107,7 @@ function capOutput(reader: Socket): void {
 function failedStreams(tty: boolean, message: string, exitCode: number): ProcessStreams {
   const text = Readable.from([Buffer.from(`${message}\n`)])
   return {
+    failure: message,
     stdout: tty ? text : Readable.from([]),
     ...(tty ? {} : { stderr: text }),
     resize: () => Promise.resolve(),

@@ -63,7 +63,8 @@ before(async () => {
   config = {
     cluster: { name: 'test', instance: 'test', clusterCIDR: '10.42.0.0/16', serviceCIDR: '10.43.0.0/16', clusterDomain: 'cluster.local' },
     name: 'n1', servers: [server.url], tls, dataDir: join(dir, 'data'), runDir: run,
-    containerdSocket: join(run, 'containerd.sock'), loggerSocket: join(run, 'logger.sock'), address: ADDRESS, driver: 'local',
+    containerdSocket: join(run, 'containerd.sock'), loggerSocket: join(run, 'logger.sock'), dockerSocket: join(run, 'docker.sock'), address: ADDRESS,
+    driver: 'local',
   }
   writeFileSync(join(dir, 'agent.json'), JSON.stringify(config))
   writeFileSync(join(dir, 'logger.json'), JSON.stringify({ socket: config.loggerSocket }))

@@ -42,7 +42,7 @@ export class Execs implements ExecsBackend {
   create(containerRef: string, config: ExecConfig): Promise<{ Id: string }> {
     return Promise.resolve().then(() => {
       const c = this.#x.registry.resolve(containerRef)
-      checkRunning(c)
+      checkRunning(c, containerRef)
       if (config.Cmd === undefined || config.Cmd === null || config.Cmd.length === 0) throw new DockerError('invalid', 'No exec command specified')
       return { Id: this.#make(c, config).id }
     })
@@ -62,12 +62,12 @@ export class Execs implements ExecsBackend {
     const exec = this.#get(id)
     if (exec.state === 'ended') throw new DockerError('conflict', `exec command ${id} has already run`)
     if (exec.state !== 'made') throw new DockerError('conflict', `exec command ${id} is already running`)
-    checkRunning(exec.container)
+    checkRunning(exec.container, exec.container.id)
     const { config } = exec
     const size = options.consoleSize ?? config.ConsoleSize
     const process = await this.#run(exec, options.detach ? { ...config, AttachStdin: false } : config, size)
     if (options.detach) {
-      if (process.pid === undefined) throw new DockerError('invalid', (await textOf(process)).trim())
+      if (process.failure !== undefined) throw new DockerError('invalid', (await textOf(process)).trim())
       process.stdout.resume()
       process.stderr?.resume()
       return undefined
@@ -111,10 +111,11 @@ export class Execs implements ExecsBackend {
     const tty = config.Tty === true
     if (config.AttachStdout !== true) process.stdout.resume()
     if (config.AttachStderr !== true) process.stderr?.resume()
-    // The end of the output tells the client to ask for the exit code: it must be known.
+    // Docker says on stdout why a process could not be started. The end of the output tells the client to ask for the exit code: it must be known.
+    const own = process.failure === undefined ? process : { stdout: process.stderr ?? process.stdout, stderr: undefined }
     const output = mergedOutput({
-      raw, ...(config.AttachStdout === true ? { stdout: process.stdout } : {}),
-      ...(config.AttachStderr === true && process.stderr !== undefined ? { stderr: process.stderr } : {}),
+      raw, ...(config.AttachStdout === true ? { stdout: own.stdout } : {}),
+      ...(config.AttachStderr === true && own.stderr !== undefined ? { stderr: own.stderr } : {}),
     }, { last: process.exit })
     const input = process.stdin as Streams['input']
     input?.on('error', () => undefined)
@@ -200,10 +201,11 @@ export class Execs implements ExecsBackend {
   }
 }
 
-function checkRunning(c: Container): void {
+/** `ref`: as its user calls it. */
+function checkRunning(c: Container, ref: string): void {
   if (!c.running) throw new DockerError('conflict', `container ${c.id} is not running`)
-  if (c.paused) throw new DockerError('conflict', `Container ${c.id} is paused, unpause the container before exec`)
-  if (c.restarting) throw new DockerError('conflict', `Container ${c.id} is restarting, wait until the container is running`)
+  if (c.paused) throw new DockerError('conflict', `container ${ref} is paused, unpause the container before exec`)
+  if (c.restarting) throw new DockerError('conflict', `container ${ref} is restarting, wait until the container is running`)
 }
 
 async function textOf(process: ProcessStreams): Promise<string> {

@@ -73,7 +73,7 @@ export function createVolumes(parts: Pick<Parts, 'volumes' | 'events'>): LocalVo
 function toVolume(v: NamedVolume): Volume {
   return {
     Name: v.name, Driver: v.driver, Mountpoint: v.mountpoint, Scope: v.scope,
-    Labels: Object.keys(v.labels).length > 0 ? v.labels : null, Options: Object.keys(v.options).length > 0 ? v.options : null,
+    Labels: v.labels, Options: v.anonymous ? null : v.options,
     // Seconds and no fraction, as dockerd gives it.
     ...(v.createdAtMs > 0 ? { CreatedAt: new Date(v.createdAtMs).toISOString().replace(/\.\d+Z$/, 'Z') } : {}),
     ...(v.status === undefined ? {} : { Status: v.status }),

@@ -41,9 +41,6 @@ export function validateCreate(request: CreateContainer, host: HostFacts): strin
   if (parseNetworkMode(hostConfig.NetworkMode).kind === 'host' && Object.keys(hostConfig.PortBindings ?? {}).length > 0) {
     warnings.push('Published ports are discarded when using host network mode')
   }
-  if ((hostConfig.Links?.length ?? 0) > 0 && parseNetworkMode(hostConfig.NetworkMode).kind === 'bridge') {
-    warnings.push('Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.')
-  }
   return warnings
 }
 

@@ -41,7 +41,8 @@ export function liveLinks(x: Context, c: Container): Link[] {
 
 export function linkAddress(x: Context, target: Container): string {
   const endpoint = x.cnm.sandbox(target.id)?.endpoints.find((e) => e.networkName === 'bridge')
-  return (endpoint?.ipv4 ?? '').split('/', 1)[0]!
+  if (endpoint === undefined) throw new DockerError('failed', `Cannot link to /${target.name}, as it does not belong to the default network`)
+  return endpoint.ipv4.split('/', 1)[0]!
 }
 
 /** `ALIAS_PORT_80_TCP…` and the linked container's own environment. */
