@@ -19,6 +19,8 @@ import type { Lookup } from './words.ts'
 
 export interface CopyRequest {
   sources: string[]
+  /** The destination as it is written, variables put in. */
+  written: string
   /** Absolute. */
   destination: string
   intoDirectory: boolean
@@ -37,7 +39,7 @@ export function parseCopy(i: Instruction, lookup: Lookup, escape: string, workin
   const to = words.at(-1)!
   const sources = words.slice(0, -1)
   const out: CopyRequest = {
-    sources, destination: posix.resolve(workingDir === '' ? '/' : workingDir, to),
+    sources, written: to, destination: posix.resolve(workingDir === '' ? '/' : workingDir, to),
     intoDirectory: to.endsWith('/') || to === '.' || to === '..' || to.endsWith('/.') || to.endsWith('/..'),
   }
   for (const { name, value } of i.flags) {

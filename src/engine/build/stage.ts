@@ -278,7 +278,7 @@ class StageBuilder {
       const items = await copyItems(i, request, tree, resources)
       const digest = await planDigest({ items, ...(request.mode === undefined ? {} : { mode: request.mode }) })
       const owner = request.chown === undefined ? '' : `--chown=${request.chown} `
-      const text = `${i.name} ${owner}${contentName(items, digest)} in ${request.destination} `
+      const text = `${i.name} ${owner}${contentName(items, digest)} in ${request.written} `
       await this.#commit(stage, `${text}${options}`, `${shellOf(stage.config.config!).join(' ')} #(nop) ${text}`, () => this.#copyLayer(stage, request, items), alias)
       // Both ways of knowing the step must lead on to the same keys.
       if (alias !== undefined) stage.key = alias
