@@ -11,8 +11,6 @@ import type { Descriptor } from './media-types.ts'
 export const MAX_DOCUMENT_BYTES = 4 << 20
 /** Pieces in which bytes go to containerd: each is acknowledged, so small ones would cost a round trip each. */
 const WRITE_BYTES = 1 << 20
-/** Begins the names of uploads that nobody resumes. */
-export const PLAIN_REF = 'plain-'
 const LEASE_MS = 24 * 3600_000
 /** Marks our leases; its value says what for. */
 export const LEASE_LABEL = 'gantry/lease'
@@ -87,8 +85,6 @@ export async function removeStaleLeases(c: ContainerdClient): Promise<void> {
   const stale = (await c.leases.list()).filter(l => l.labels[LEASE_LABEL] !== undefined && l.labels[LEASE_LABEL] !== 'pull')
   await Promise.all(stale.map(l => c.leases.delete(l.id)))
   if (stale.length > 0) collectGarbage(c).catch(() => undefined)
-  // Layers half decompressed belong to a pull, but are begun anew.
-  for (const s of await c.content.statuses()) if (s.ref.startsWith(PLAIN_REF)) await c.content.abort(s.ref).catch(() => undefined)
 }
 
 /** A stream of the source's bytes from some offset on; it may begin earlier than asked for (at 0) when it cannot seek. */

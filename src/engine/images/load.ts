@@ -12,12 +12,13 @@ import type { OnProgress } from '../engine.ts'
 import { checkConfig, checkIndex, checkManifest, configLabels, indexLabels, manifestLabels, nameImage, writeImage } from './assemble.ts'
 import type { ImageContext } from './assemble.ts'
 import { ingest, MAX_DOCUMENT_BYTES, parseDocument, putDocument, sha256, withLease } from './content.ts'
+import { LayerExtractor, MIN_EXTRACT_BYTES } from './extract.ts'
 import { readLegacy } from './load-legacy.ts'
 import { DOCKER_CONFIG, DOCKER_LAYER_GZIP, DOCKER_MANIFEST, isIndexType, isManifestType, OCI_LAYER_ZSTD } from './media-types.ts'
 import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
 import { choosePlatform, formatPlatform, parsePlatform } from './platform.ts'
-import { checkSpace } from './plain-layer.ts'
 import { familiar, formatReference, parseReference } from './reference.ts'
+import { checkSpace } from './space.ts'
 import { chainIds } from './unpack.ts'
 
 /** Archives beyond this are refused before they fill the disk. */
@@ -135,13 +136,16 @@ async function bringLayers({ x, archive, lease, report }: Load, manifest: Manife
     const there = await x.unpacker.exists(chains[i]!)
     const say = (currentBytes: number): void => { if (!there) report({ id, status: 'Loading layer', currentBytes, totalBytes: layer.size }) }
     say(Math.min(layer.size, 1 << 16))
-    const plain = there || !x.unpacker.decompressesAhead ? undefined : x.unpacker.plainLayer(layer, lease)
-    let tapped = false
-    await ingest(x.containerd, {
-      ref: `layer-${layer.digest}`, digest: layer.digest, size: layer.size, labels: {}, lease,
-      ...(plain === undefined ? {} : { openTap: () => { tapped = true; return plain } }),
-    }, () => Promise.resolve({ stream: archive.read(members[i]!), offset: 0 }))
-    chain = await x.unpacker.layer(chain, config.rootfs.diff_ids[i]!, layer, Promise.resolve(tapped ? plain : undefined), lease)
+    let extractor: LayerExtractor | undefined
+    try {
+      await ingest(x.containerd, {
+        ref: `layer-${layer.digest}`, digest: layer.digest, size: layer.size, labels: {}, lease,
+        openTap: () => (extractor = there || layer.size < MIN_EXTRACT_BYTES ? undefined : new LayerExtractor(x.spoolDir, `layer ${layer.digest}`)),
+      }, () => Promise.resolve({ stream: archive.read(members[i]!), offset: 0 }))
+      chain = await x.unpacker.layer(chain, config.rootfs.diff_ids[i]!, layer, Promise.resolve(extractor), lease)
+    } finally {
+      await extractor?.close()
+    }
     say(layer.size)
   }
   return chain

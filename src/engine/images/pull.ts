@@ -1,4 +1,4 @@
-/** Pulling: find who has the image, bring its blobs in parallel, decompress them on their way, unpack each layer as soon as it is there. */
+/** Pulling: find who has the image, bring its blobs in parallel and unpack them on their way. */
 import { orAbsent } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type { ImageInfo, OnProgress, PeerSource, Progress, PullOptions } from '../engine.ts'
@@ -8,9 +8,9 @@ import type { FetchedManifest, Source } from '../registry/source.ts'
 import { checkConfig, checkIndex, checkManifest, configLabels, indexLabels, manifestLabels, nameImage } from './assemble.ts'
 import type { ImageContext } from './assemble.ts'
 import { ingest, MAX_DOCUMENT_BYTES, parseDocument, putDocument, readDocument, withPullLease } from './content.ts'
+import { LayerExtractor, MIN_EXTRACT_BYTES } from './extract.ts'
 import { isIndexType } from './media-types.ts'
 import type { ConfigFile, Descriptor, Index, Manifest, Platform } from './media-types.ts'
-import type { PlainLayer } from './plain-layer.ts'
 import { choosePlatform, formatPlatform, parsePlatform } from './platform.ts'
 import { familiar, formatReference, parseReference } from './reference.ts'
 import type { Reference } from './reference.ts'
@@ -29,7 +29,7 @@ interface Shared { work: Promise<ImageInfo>; stop: AbortController; listeners: S
 export class Puller {
   readonly #x: ImageContext
   readonly #pulls = new Map<string, Shared>()
-  readonly #blobs = new Map<string, Promise<PlainLayer | undefined>>()
+  readonly #blobs = new Map<string, Promise<LayerExtractor | undefined>>()
   #active = 0
   readonly #queue: (() => void)[] = []
   peers: PeerSource | undefined
@@ -212,9 +212,15 @@ export class Puller {
     manifest.layers.forEach((l, i) => { report({ id: short(l.digest), status: present[i] === true ? 'Already exists' : 'Pulling fs layer' }) })
     const absent = manifest.layers.filter((_, i) => present[i] !== true)
     for (const l of absent.slice(MAX_DOWNLOADS)) report({ id: short(l.digest), status: 'Waiting' })
+    const extractors: LayerExtractor[] = []
     const fetches = manifest.layers.map((l, i) => this.#blob(
       l, found.sources, lease, origin, signal, present[i] === true ? () => undefined : report,
-      () => (x.unpacker.decompressesAhead ? x.unpacker.plainLayer(l, lease) : undefined),
+      () => {
+        if (l.size < MIN_EXTRACT_BYTES) return undefined
+        const extractor = new LayerExtractor(x.spoolDir, `layer ${l.digest}`)
+        extractors.push(extractor)
+        return extractor
+      },
     ))
     // A failure of one must not surface as unhandled while another is waited for.
     for (const f of fetches) f.catch(() => { stop.abort() })
@@ -230,9 +236,9 @@ export class Puller {
       for (const [i, layer] of manifest.layers.entries()) {
         const id = short(layer.digest)
         const extract = (currentBytes: number): void => { if (present[i] !== true) report({ id, status: 'Extracting', currentBytes, totalBytes: layer.size }) }
-        const ready = fetches[i]!.then(plain => {
+        const ready = fetches[i]!.then(extractor => {
           extract(Math.min(layer.size, 1 << 16))
-          return plain
+          return extractor
         })
         ready.catch(() => undefined)
         chain = await x.unpacker.layer(chain, config.rootfs.diff_ids[i]!, layer, ready, lease)
@@ -246,16 +252,18 @@ export class Puller {
       const failures = (await Promise.allSettled(fetches)).filter(r => r.status === 'rejected').map(r => r.reason as unknown)
       // An aborted sibling is only the consequence.
       throw failures.find(f => f instanceof EngineError) ?? e
+    } finally {
+      await Promise.all(extractors.map(x => x.close()))
     }
     options.signal?.throwIfAborted()
     return nameImage(x, names, target, lease, naming)
   }
 
-  /** Resolves when the blob is here; with its plain form if it was decompressed on its way. */
+  /** Resolves when the blob is here; with what unpacks it on its way, if that was begun. */
   async #blob(
     descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
-    openTap?: () => PlainLayer | undefined,
-  ): Promise<PlainLayer | undefined> {
+    openTap?: () => LayerExtractor | undefined,
+  ): Promise<LayerExtractor | undefined> {
     // One transfer per digest: whoever waited finds the blob present, and his lease takes hold of it.
     for (let running = this.#blobs.get(descriptor.digest); running !== undefined; running = this.#blobs.get(descriptor.digest)) {
       await running.catch(() => undefined)
@@ -267,13 +275,13 @@ export class Puller {
 
   async #transfer(
     descriptor: Descriptor, sources: Source[], lease: string, labels: Record<string, string>, signal: AbortSignal, report: OnProgress,
-    openTap?: () => PlainLayer | undefined,
-  ): Promise<PlainLayer | undefined> {
+    openTap?: () => LayerExtractor | undefined,
+  ): Promise<LayerExtractor | undefined> {
     const id = short(descriptor.digest)
     // Configurations are small, and all else waits for them.
     const isLayer = openTap !== undefined
     if (isLayer) await this.#enter(signal)
-    let plain: PlainLayer | undefined
+    let extractor: LayerExtractor | undefined
     try {
       const left = [...sources]
       let reportedAt = 0
@@ -291,8 +299,8 @@ export class Puller {
             },
             ...(!isLayer ? {} : {
               openTap: () => {
-                plain = openTap()
-                return plain
+                extractor = openTap()
+                return extractor
               },
             }),
           }, async offset => {
@@ -308,7 +316,7 @@ export class Puller {
             throw failure
           })
           report({ id, status: 'Download complete' })
-          return plain
+          return extractor
         } catch (e) {
           // A source that gives wrong bytes is not asked again; another may be honest.
           if (!(e instanceof EngineError) || signal.aborted || left.length === 1) throw e

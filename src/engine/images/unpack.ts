@@ -1,15 +1,15 @@
 /** Layers into snapshots. The names of committed snapshots are the chain ids of the image specification. */
 import { createHash, randomBytes } from 'node:crypto'
-import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Code, hasCode, orAbsent } from '../containerd/index.ts'
 import type { ContainerdClient } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import { OCI_LAYER } from './media-types.ts'
 import type { Descriptor } from './media-types.ts'
-import { checkSpace, PlainLayer } from './plain-layer.ts'
+import type { LayerExtractor } from './extract.ts'
 import { LAYER_BYTES_LABEL, layerDir, measureTree } from './sizes.ts'
 import type { LayerSizes } from './sizes.ts'
+import { checkSpace } from './space.ts'
 
 /** Label of a compressed layer's blob: bytes of the plain one, whose digest containerd's own label has. */
 export const PLAIN_BYTES_LABEL = 'gantry/plain-bytes'
@@ -25,13 +25,9 @@ export function chainIds(diffIds: string[]): string[] {
   return out
 }
 
-/** With fewer processors, sending the plain layer to containerd costs more than its slower decompression. */
-const MIN_PROCESSORS = 4
 const SPACE_CHECK_MS = 250
 
 export class Unpacker {
-  /** Whether layers should be decompressed on their way, by {@link plainLayer}. */
-  readonly decompressesAhead = availableParallelism() >= MIN_PROCESSORS
   readonly #containerd: ContainerdClient
   readonly #snapshotter: string
   readonly #running = new Map<string, Promise<void>>()
@@ -49,10 +45,10 @@ export class Unpacker {
 
   /**
    * Makes the snapshot of `parent` plus one layer; resolves with its name. The blob is only needed if the snapshot is not there:
-   * `blob` is awaited then, and gives the layer decompressed if that was done on its way. Rejects with `failed` if the layer is not what
+   * `blob` is awaited then, and gives the layer unpacked if that was done on its way. Rejects with `failed` if the layer is not what
    * its diff id says.
    */
-  async layer(parent: string, diffId: string, descriptor: Descriptor, blob: Promise<PlainLayer | void>, lease: string): Promise<string> {
+  async layer(parent: string, diffId: string, descriptor: Descriptor, blob: Promise<LayerExtractor | void>, lease: string): Promise<string> {
     const name = chainId(parent, diffId)
     for (;;) {
       const running = this.#running.get(name)
@@ -60,7 +56,8 @@ export class Unpacker {
       await running.catch(() => undefined)
     }
     if (await this.hold(name, lease)) return name
-    const work = blob.then(plain => this.#apply(parent, name, diffId, descriptor, plain, lease)).finally(() => { this.#running.delete(name) })
+    const work = blob.then(extractor => this.#apply(parent, name, diffId, descriptor, extractor ?? undefined, lease))
+      .finally(() => { this.#running.delete(name) })
     this.#running.set(name, work)
     await work
     return name
@@ -76,11 +73,6 @@ export class Unpacker {
 
   async exists(name: string): Promise<boolean> {
     return name === '' || await orAbsent(this.#containerd.snapshots.stat(this.#snapshotter, name)) !== undefined
-  }
-
-  /** For a layer that comes: to be fed on its way. */
-  plainLayer(descriptor: Descriptor, lease: string): PlainLayer {
-    return new PlainLayer(this.#containerd, lease, this.#spoolDir, `layer ${descriptor.digest}`)
   }
 
   /** Stops an unpacking that is about to fill the disk: a bomb of some KB could. */
@@ -103,15 +95,15 @@ export class Unpacker {
     }
   }
 
-  async #apply(parent: string, name: string, diffId: string, descriptor: Descriptor, arrived: PlainLayer | void, lease: string): Promise<void> {
+  async #apply(parent: string, name: string, diffId: string, descriptor: Descriptor, extractor: LayerExtractor | undefined, lease: string): Promise<void> {
     const c = this.#containerd
     const snapshotter = this.#snapshotter
-    const plain = await (arrived ?? undefined)?.blob
+    const extracted = await extractor?.layer
     // The form is said exactly: containerd would otherwise look for a compression that nobody announced.
-    const form = plain !== undefined ? '' : /[.+](gzip|zstd)$/.exec(descriptor.mediaType)?.[1] ?? ''
-    const tar = { mediaType: form === '' ? OCI_LAYER : `${OCI_LAYER}+${form}`, digest: (plain ?? descriptor).digest, size: (plain ?? descriptor).size }
+    const form = /[.+](gzip|zstd)$/.exec(descriptor.mediaType)?.[1] ?? ''
+    const tar = { mediaType: form === '' ? OCI_LAYER : `${OCI_LAYER}+${form}`, digest: descriptor.digest, size: descriptor.size }
     const wrong = (digest: string): EngineError => new EngineError('failed', `layer ${descriptor.digest} unpacks to ${digest}, but its image says ${diffId}`)
-    if (plain !== undefined && plain.digest !== diffId) throw wrong(plain.digest)
+    if (extracted !== undefined && extracted.diffId !== diffId) throw wrong(extracted.diffId)
     const labels: Record<string, string> = { 'containerd.io/snapshot.ref': name }
     for (const [k, v] of Object.entries(descriptor.annotations ?? {})) if (k.startsWith('containerd.io/snapshot/')) labels[k] = v
     for (let attempt = 1; ; attempt++) {
@@ -127,16 +119,24 @@ export class Unpacker {
         continue
       }
       try {
-        const applied = await this.#guarded(`layer ${descriptor.digest}`, signal => c.diff.apply(tar, mounts, { lease, signal }))
-        if (applied.digest !== diffId) throw wrong(applied.digest)
         const dir = layerDir(mounts)
-        const bytes = dir === undefined ? undefined : await measureTree(dir)
+        let plainBytes, bytes: number | undefined
+        if (extracted !== undefined && dir !== undefined) {
+          await extractor!.moveTo(dir, extracted)
+          plainBytes = extracted.plainBytes
+          bytes = extracted.fileBytes
+        } else {
+          const applied = await this.#guarded(`layer ${descriptor.digest}`, signal => c.diff.apply(tar, mounts, { lease, signal }))
+          if (applied.digest !== diffId) throw wrong(applied.digest)
+          plainBytes = applied.size
+          bytes = dir === undefined ? undefined : await measureTree(dir)
+        }
         if (bytes !== undefined) {
           labels[LAYER_BYTES_LABEL] = String(bytes)
           this.#sizes.remember(name, bytes)
         }
         await Promise.all([
-          c.content.label(descriptor.digest, { 'containerd.io/uncompressed': diffId, ...(form === '' && plain === undefined ? {} : { [PLAIN_BYTES_LABEL]: String(applied.size) }) }, { lease }),
+          c.content.label(descriptor.digest, { 'containerd.io/uncompressed': diffId, ...(form === '' ? {} : { [PLAIN_BYTES_LABEL]: String(plainBytes) }) }, { lease }),
           c.snapshots.commit({ snapshotter, key, name, labels }, { lease }),
         ])
       } catch (e) {
@@ -145,8 +145,6 @@ export class Unpacker {
         if (e instanceof EngineError) throw e
         throw new EngineError('failed', `layer ${descriptor.digest} cannot be unpacked: ${(e as Error).message}`)
       }
-      // Not needed any more; another image's lease or name may hold it.
-      if (plain !== undefined) await c.leases.deleteResource(lease, { id: plain.digest, type: 'content' })
       return
     }
   }
