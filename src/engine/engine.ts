@@ -262,6 +262,8 @@ export interface CommitOptions {
   comment?: string
   /** `created_by` of its history entry. */
   createdBy?: string
+  /** Configuration of the container it is made from, which Docker keeps in the image. */
+  containerConfig?: Record<string, unknown>
   /** Names to give it; none makes a dangling image. */
   tags: string[]
 }

@@ -44,9 +44,9 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   let images: EngineImages | undefined
   const containers = new Containers({
     client, dataDir, runDir, containerdSocket, loggerSocket, snapshotter, cgroupRoot, events, resolveImage: (reference) => resolve(images, reference),
-    commit: (imageId, layer, o) => {
+    commit: (imageId, containerId, layer, o) => {
       if (images === undefined) throw new EngineError('unavailable', 'the engine is starting')
-      return commitImage(images.context, imageId, layer, o)
+      return commitImage(images.context, imageId, containerId, layer, o)
     },
   })
   await containers.open()

@@ -45,7 +45,7 @@ async function ok(command: string, args: string[], env: NodeJS.ProcessEnv = {}):
 const POSTGRES = `
 FROM databases:1
 ENV PATH=/usr/lib/postgresql/15/bin:/usr/sbin:/usr/bin:/sbin:/bin PGDATA=/data
-RUN mkdir /data && chown postgres:postgres /data
+RUN mkdir -p /data /run/postgresql && chown postgres:postgres /data /run/postgresql
 USER postgres
 RUN initdb --auth-host=scram-sha-256 --pwfile=/dev/stdin <<PASSWORD
 secret

@@ -31,8 +31,8 @@ export interface FilesOptions {
   dir: string
   table: ContainerTable
   tasks: Tasks
-  /** Makes an image from a layer on top of another; resolves with its id. */
-  commit(imageId: string, layer: Readable | undefined, options: CommitOptions): Promise<string>
+  /** Makes an image from a container's layer on top of its image; resolves with its id. */
+  commit(imageId: string, containerId: string, layer: Readable | undefined, options: CommitOptions): Promise<string>
 }
 
 /** File systems that show the kernel's state: their contents are no part of a copy of what lies above them. */
@@ -117,7 +117,7 @@ export class ContainerFiles {
       const changes = await findChanges({ ...sources, merged: view.path('merged') })
       const fd = openSync(view.path('merged'), constants.O_RDONLY | constants.O_DIRECTORY)
       try {
-        return await this.#o.commit(entry.record.imageId, changes.length === 0 ? undefined : layerOf(changes, fd), options)
+        return await this.#o.commit(entry.record.imageId, id, changes.length === 0 ? undefined : layerOf(changes, fd), options)
       } finally {
         closeSync(fd)
       }

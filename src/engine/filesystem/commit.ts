@@ -11,13 +11,15 @@ import type { ConfigFile, RuntimeConfig } from '../images/media-types.ts'
 import { formatReference, parseReference } from '../images/reference.ts'
 
 /** `layer`: the changes as a tar; undefined if there are none. Resolves with the new image's id. */
-export async function commitImage(x: ImageContext, imageId: string, layer: Readable | undefined, o: CommitOptions): Promise<string> {
+export async function commitImage(
+  x: ImageContext, imageId: string, containerId: string, layer: Readable | undefined, o: CommitOptions,
+): Promise<string> {
   const names = o.tags.map((t) => formatReference(parseReference(t)))
-  const base = await x.store.lookup(imageId)
-  if (base === undefined) throw new EngineError('not-found', `No such image: ${imageId}`)
-  const { resolved } = base
+  const from = await x.store.lookup(imageId)
+  if (from === undefined) throw new EngineError('not-found', `No such image: ${imageId}`)
+  const { resolved } = from
   return withLease(x.containerd, 'commit', async (lease) => {
-    await x.containerd.leases.addResource(lease, { id: base.record.targetDigest, type: 'content' })
+    await x.containerd.leases.addResource(lease, { id: from.record.targetDigest, type: 'content' })
     const layers = [...resolved.manifest.layers]
     const diffIds = [...resolved.config.rootfs.diff_ids]
     let chain = resolved.chainId
@@ -29,8 +31,12 @@ export async function commitImage(x: ImageContext, imageId: string, layer: Reada
       diffIds.push(blob.digest)
     }
     const created = new Date().toISOString()
+    // What was said of the base's making is not true of this one.
+    const { comment: _comment, container_config: _container, ...base } = resolved.config
     const config: ConfigFile = {
-      ...resolved.config, created, ...(o.author === undefined ? {} : { author: o.author }), config: o.config as RuntimeConfig,
+      ...base, created, ...(o.author === undefined ? {} : { author: o.author }), config: o.config as RuntimeConfig,
+      container: containerId, ...(o.comment === undefined ? {} : { comment: o.comment }),
+      ...(o.containerConfig === undefined ? {} : { container_config: o.containerConfig as RuntimeConfig }),
       rootfs: { type: 'layers', diff_ids: diffIds },
       history: [...resolved.config.history ?? [], {
         created, ...(o.createdBy === undefined ? {} : { created_by: o.createdBy }), ...(o.author === undefined ? {} : { author: o.author }),
@@ -38,6 +44,8 @@ export async function commitImage(x: ImageContext, imageId: string, layer: Reada
       }],
     }
     const target = await writeImage(x, Buffer.from(JSON.stringify(config)), { config: OCI_CONFIG, manifest: OCI_MANIFEST }, layers, chain, lease)
-    return (await nameImage(x, names, target, lease, { keepReplaced: true })).id
+    const { id } = await nameImage(x, names, target, lease, { keepReplaced: true })
+    await x.parents.set(id, resolved.id)
+    return id
   })
 }

@@ -45,7 +45,8 @@ export interface NetworksParts {
 }
 
 const predefinedNames = new Set(['bridge', 'host', 'none', 'default'])
-const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/
+/** With blanks inside, as ever in Docker. */
+const namePattern = /^\w(?:[\w. -]*[\w.-])?$/
 
 export class NetworkTable {
   readonly remote: RemoteNetworks
@@ -130,7 +131,7 @@ export class NetworkTable {
   async #create(asked: NetworkSpec): Promise<Net> {
     const { name } = asked
     if (predefinedNames.has(name)) throw new CnmError('forbidden', `operation is not permitted on predefined ${name} network`)
-    if (!namePattern.test(name)) throw new CnmError('invalid', `invalid network name "${name}": only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`)
+    if (!namePattern.test(name)) throw new CnmError('invalid', `invalid network name "${name}": only [a-zA-Z0-9_][a-zA-Z0-9_. -] are allowed`)
     if (this.#byName.has(name)) throw new CnmError('conflict', `network with name ${name} already exists`)
     const spec = this.#fromConfig(asked)
     const driver = spec.driver === undefined || spec.driver === '' || spec.driver === 'default' ? 'bridge' : spec.driver

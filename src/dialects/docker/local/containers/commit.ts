@@ -20,7 +20,7 @@ export async function commitContainer(x: Context, c: Container, options: Paramet
   let id: string
   try {
     id = await x.engine.containers.commit(c.id, {
-      config: imageConfig(config), createdBy: [path, ...args].join(' '), tags,
+      config: imageConfig(config), containerConfig: { ...c.record.config }, createdBy: [path, ...args].join(' '), tags,
       ...(options.author ? { author: options.author } : {}), ...(options.comment ? { comment: options.comment } : {}),
     })
   } catch (e) {
