@@ -314,8 +314,13 @@ export interface ContainerService {
   kill(id: string, signal: string | number, all?: boolean): Promise<void>
   /** Stop signal, then SIGKILL after `graceMs`. Resolves when it has exited. */
   stop(id: string, graceMs: number): Promise<void>
-  /** Removes record, snapshot and logs; kills it first with `force`. Removing what is gone resolves. */
-  remove(id: string, force?: boolean): Promise<void>
+  /**
+   * Removes record, snapshot and logs; kills it first with `force`. Removing what is gone resolves. `inBackground`: resolves when nobody sees
+   * the container any more and no restart brings it back; what it leaves goes soon after, after a kill at the next opening.
+   */
+  remove(id: string, force?: boolean, options?: { inBackground?: boolean }): Promise<void>
+  /** Resolves when all that is being removed in the background is gone. */
+  cleared(): Promise<void>
   inspect(id: string): ContainerInfo | undefined
   list(): ContainerInfo[]
   exec(id: string, spec: ExecSpec): Promise<ProcessStreams>

@@ -1,7 +1,7 @@
 /** Docker daemons for tests and benchmarks: Gantry's engine, and Debian's dockerd as its peer, with the real docker command for both. */
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -193,9 +193,10 @@ async function must(command: string, ...args: string[]): Promise<void> {
   if (r.code !== 0) throw new Error(`${command} ${args.join(' ')}: ${r.stderr}`)
 }
 
+/** Of each of its threads: a Go program starts others from any. */
 function children(pid: number): number[] {
   try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+    return readdirSync(`/proc/${pid}/task`).flatMap(thread => readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number))
   } catch {
     return []
   }

@@ -61,6 +61,9 @@ export interface ContainersOptions {
   commit: FilesOptions['commit']
 }
 
+/** Removals that go on in the background; more of them would only hold up what is started meanwhile. */
+const MAX_CLEARING = 8
+
 type StartChanges = NonNullable<Parameters<ContainerService['start']>[1]>
 
 export class Containers implements ContainerService {
@@ -77,6 +80,8 @@ export class Containers implements ContainerService {
   readonly #reconciler: Reconciler
   /** Build steps under way: without record, yet no orphans. */
   readonly #steps = new Set<string>()
+  /** Removed, and being cleared away. */
+  readonly #clearing = new Map<string, Promise<void>>()
   #watch: EventWatch | undefined
 
   constructor(options: ContainersOptions) {
@@ -156,6 +161,7 @@ export class Containers implements ContainerService {
     this.#table.entries.set(id, entry)
     await this.#table.locked(entry, async () => {
       try {
+        await this.#clearing.get(id)
         const image = await this.#o.resolveImage(spec.image)
         if (image === undefined) throw new EngineError('not-found', `No such image: ${spec.image}`)
         entry.record.imageId = image.id
@@ -233,7 +239,7 @@ export class Containers implements ContainerService {
     if (!await within(exited, KILL_MS)) throw new EngineError('failed', `container ${id} did not exit ${KILL_MS / 1000} s after SIGKILL`)
   }
 
-  async remove(id: string, force = false): Promise<void> {
+  async remove(id: string, force = false, options: { inBackground?: boolean } = {}): Promise<void> {
     const entry = this.#table.entries.get(id)
     if (entry === undefined) return
     if (isAlive(entry.record)) {
@@ -249,7 +255,7 @@ export class Containers implements ContainerService {
           if (!force) throw new EngineError('conflict', `cannot remove container "${id}": container is ${entry.record.state}: stop it first or use force`)
           await this.#killAll(entry, entry.exit.promise)
         }
-        await this.#removeNow(entry)
+        await this.#removeNow(entry, options.inBackground === true && this.#clearing.size < MAX_CLEARING)
       })
     } catch (e) {
       // Somebody else was first.
@@ -257,20 +263,33 @@ export class Containers implements ContainerService {
     }
   }
 
-  async #removeNow(entry: Entry): Promise<void> {
+  async #removeNow(entry: Entry, inBackground: boolean): Promise<void> {
     const { id } = entry.record.spec
     entry.record.phase = 'removing'
     // First: without its record, what a removal that is cut off leaves is swept at the next opening.
     await this.#table.records.delete(id)
+    if (!inBackground) {
+      await this.#clear(entry)
+      this.#table.entries.delete(id)
+      return
+    }
+    this.#table.entries.delete(id)
+    const clearing = this.#clear(entry).catch(() => undefined).finally(() => { this.#clearing.delete(id) })
+    this.#clearing.set(id, clearing)
+  }
+
+  async #clear(entry: Entry): Promise<void> {
+    const { id } = entry.record.spec
     await entry.cleanup
     await this.#tasks.delete(id)
     await Promise.all([this.#tasks.deleteContainer(id), this.#logs.finish(id).catch(() => undefined)])
     await rm(this.logDir(id), { recursive: true, force: true })
     this.#tasks.removeFifos(id)
-    this.#table.entries.delete(id)
     this.#attachments.ended(id, entry.record.exitCode ?? 128)
     this.#o.events.emit({ type: 'delete', id, atMs: Date.now() })
   }
+
+  async cleared(): Promise<void> { await Promise.all(this.#clearing.values()) }
 
   async exec(id: string, spec: ExecSpec): Promise<ProcessStreams> {
     const entry = this.#table.running(id)

@@ -59,6 +59,8 @@ export function createImages({ engine, events }: Parts, containers: ContainerInd
   async function removeOne(ref: string, options: { force: boolean; noPrune: boolean }): Promise<ImageRemoval[]> {
     const image = await find(ref)
     const labels = labelsOf(image)
+    // Else what hangs on the layers of containers just removed would stay until the next collection of garbage.
+    await engine.containers.cleared()
     const { steps } = await images.remove(ref, { ...options, users }).catch((e: unknown) => { throw plain(e) })
     const whole = new Set(steps.flatMap(s => ('deletedImage' in s ? [s.deletedImage] : [])))
     for (const s of steps) {

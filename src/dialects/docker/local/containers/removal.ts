@@ -54,7 +54,8 @@ async function destroy(x: Context, life: Lifecycle, c: Container, volumes: boole
       await releaseVolumes(x, c, volumes)
       // Without its record what a removal that is cut off leaves behind is an orphan, and swept at the next opening.
       await x.records.delete(c.id)
-      await x.engine.containers.remove(c.id, true)
+      // Its task and its snapshot take containerd as long as a start does.
+      await x.engine.containers.remove(c.id, true, { inBackground: true })
       rmSync(join(x.filesDir, c.id), { recursive: true, force: true })
     } catch (e) {
       Object.assign(c, { removing: false, dead: true })
