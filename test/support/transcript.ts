@@ -55,7 +55,7 @@ function seen(command: string, r: Result): Step { return { command, code: r.code
 /** Ids, times, addresses and sizes that come from them, in this order. */
 const varying: [RegExp, string][] = [
   // The client's own complaint about a stream it gave up, there or not as it happens.
-  [/^time="[^\n]*error waiting for container[^\n]*\n/gm, ''],
+  [/^time="[^\n]*(error waiting for container|Can't add file|Can't close tar)[^\n]*\n/gm, ''],
   // Cursor queries and redrawn prompts of an interactive shell.
   [/\r[^\n\r]*\x1b\[J|\x1b\[\d*[A-Za-z]/g, ''],
   [/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)/g, 'TIME'],
@@ -78,7 +78,8 @@ const varying: [RegExp, string][] = [
   [/Container (?=ID64 is not running)/g, 'container '],
   [/has active endpoints.*/g, 'has active endpoints'],
   [/error while removing network: network (\S+)( id ID64)? has/g, 'error while removing network: network $1 has'],
-  [/(invalid address [0-9.]+: It does not belong to any of this network's subnets|no configured subnet contains IP address [0-9.]+)\./g, 'no such subnet.'],
+  [/(invalid address [0-9.]+: It does not belong to any of this network's subnets|no configured subnet contains IP address [0-9.]*\d)\.?/g, 'no such subnet'],
+  [/invalid config for network default: invalid endpoint settings:\n/g, ''],
   [/on endpoint (\S+) \(ID64\):/g, 'on endpoint $1:'],
   // Debian's prints the owner and what follows as one word, and Go's idea of a structure.
   [/(#\(nop\) COPY --chown=[^ ]*?) ?(?=file:)/g, '$1 '],
