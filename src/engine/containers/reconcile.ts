@@ -32,6 +32,7 @@ export interface ReconcilerOptions {
   steps: Set<string>
 }
 
+const LATE_SHIMS_MS = 5000
 /** An exit nobody can tell the code of. */
 const LOST = { exitStatus: 255, exitedAt: null }
 
@@ -96,7 +97,7 @@ export class Reconciler {
 
   /** What lost its container in a crash: files, FIFOs, mounts, shims. */
   async #sweep(): Promise<void> {
-    const { client, containerdSocket, fifos, logsDir, sharedMemory, table } = this.#o
+    const { fifos, logsDir, sharedMemory, steps, table } = this.#o
     for (const name of readdirSync(logsDir)) {
       if (!table.entries.has(name)) await rm(join(logsDir, name), { recursive: true, force: true })
     }
@@ -106,8 +107,15 @@ export class Reconciler {
     }
     for (const name of fifos.inUse()) if (!alive(name.slice(0, name.lastIndexOf('-')))) fifos.remove([fifos.path(name)])
     await sharedMemory.sweep(alive)
+    await this.#endLostShims(new Set())
+    // containerd may yet be starting some, for requests that were cut off. By then others are starting too: ours to judge are those of nobody.
+    setTimeout(() => { this.#endLostShims(new Set([...table.entries.keys(), ...steps])).catch(() => undefined) }, LATE_SHIMS_MS).unref()
+  }
+
+  async #endLostShims(keep: ReadonlySet<string>): Promise<void> {
+    const { client, containerdSocket } = this.#o
     const foreign = (await client.containers.list()).filter((c) => c.labels[OWNER_LABEL] === undefined).map((c) => c.id)
     const tasksNow = (await client.tasks.list()).map((t) => t.containerId || t.id)
-    endLostShims({ containerdSocket, namespace: client.namespace, keep: new Set([...foreign, ...tasksNow]) })
+    endLostShims({ containerdSocket, namespace: client.namespace, keep: new Set([...keep, ...foreign, ...tasksNow]) })
   }
 }

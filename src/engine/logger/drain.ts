@@ -1,5 +1,5 @@
 /** Drains one container's FIFOs into its log file and to whoever is attached or follows. */
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { Socket } from 'node:net'
 import type { SocketConstructorOpts } from 'node:net'
 import { join } from 'node:path'
@@ -37,6 +37,8 @@ export class Drain {
   readonly #journalDir: string
   readonly #onData: () => void
   readonly #sources = new Map<StreamName, Source>()
+  /** Of all FIFOs, those that have ended too. */
+  readonly #inodes = new Map<StreamName, number>()
   readonly #attached = new Set<Socket>()
   readonly #blocking = new Map<Socket, NodeJS.Timeout>()
   #done = false
@@ -83,6 +85,7 @@ export class Drain {
     const lines = new LineFormatter(name, this.#stamps)
     const source: Source = { name, fd, inode, socket, lines, journal: undefined }
     this.#sources.set(name, source)
+    this.#inodes.set(name, inode)
     socket.on('error', () => { this.#endOf(name) })
     socket.on('end', () => { this.#endOf(name) })
     if (this.request.driver === 'none') return
@@ -143,6 +146,15 @@ export class Drain {
     await this.#sender?.close()
     this.#file?.close()
     this.#setEnded()
+  }
+
+  /** Whether it has these very FIFOs: an earlier run's, which a killed engine has left open, had the same paths. */
+  reads({ stdout, stderr }: OpenRequest): boolean {
+    const same = (name: StreamName, path: string | undefined): boolean => {
+      const inode = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false })?.ino
+      return path === this.request[name] && (inode === undefined || inode === this.#inodes.get(name))
+    }
+    return same('stdout', stdout) && same('stderr', stderr)
   }
 
   /** Takes what the FIFOs hold now, and ends. */

@@ -122,7 +122,7 @@ export class LogServer {
   #open(request: OpenRequest): void {
     const { id, stdout, stderr, dir, maxBytes, maxFiles, driver, options } = request
     const old = this.#drains.get(id)
-    if (old !== undefined && old.request.stdout === stdout && old.request.stderr === stderr) return
+    if (old?.reads(request) === true) return
     old?.close()
     const clean: OpenRequest = {
       id, stdout, ...(stderr === undefined ? {} : { stderr }), dir, maxBytes, maxFiles, ...(driver === undefined ? {} : { driver }),
