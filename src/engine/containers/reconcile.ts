@@ -107,15 +107,15 @@ export class Reconciler {
     }
     for (const name of fifos.inUse()) if (!alive(name.slice(0, name.lastIndexOf('-')))) fifos.remove([fifos.path(name)])
     await sharedMemory.sweep(alive)
-    await this.#endLostShims(new Set())
-    // containerd may yet be starting some, for requests that were cut off. By then others are starting too: ours to judge are those of nobody.
-    setTimeout(() => { this.#endLostShims(new Set([...table.entries.keys(), ...steps])).catch(() => undefined) }, LATE_SHIMS_MS).unref()
+    await this.#endLostShims(() => [])
+    // containerd may yet be starting some, for requests that were cut off; ours to judge are then those of nobody.
+    setTimeout(() => { this.#endLostShims(() => [...table.entries.keys(), ...steps]).catch(() => undefined) }, LATE_SHIMS_MS).unref()
   }
 
-  async #endLostShims(keep: ReadonlySet<string>): Promise<void> {
+  async #endLostShims(keep: () => string[]): Promise<void> {
     const { client, containerdSocket } = this.#o
     const foreign = (await client.containers.list()).filter((c) => c.labels[OWNER_LABEL] === undefined).map((c) => c.id)
     const tasksNow = (await client.tasks.list()).map((t) => t.containerId || t.id)
-    endLostShims({ containerdSocket, namespace: client.namespace, keep: new Set([...keep, ...foreign, ...tasksNow]) })
+    endLostShims({ containerdSocket, namespace: client.namespace, keep: new Set([...keep(), ...foreign, ...tasksNow]) })
   }
 }

@@ -11,6 +11,7 @@ import type { Descriptor } from './media-types.ts'
 export const MAX_DOCUMENT_BYTES = 4 << 20
 /** Pieces in which bytes go to containerd: each is acknowledged, so small ones would cost a round trip each. */
 const WRITE_BYTES = 1 << 20
+const END_LATER_MS = 5000
 const LEASE_MS = 24 * 3600_000
 /** Marks our leases; its value says what for. */
 export const LEASE_LABEL = 'gantry/lease'
@@ -37,7 +38,14 @@ export async function createLease(c: ContainerdClient, id: string, kind: string)
 }
 
 export async function endLease(c: ContainerdClient, id: string): Promise<void> {
-  await c.leases.delete(id).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
+  try {
+    await c.leases.delete(id)
+  } catch (e) {
+    if (hasCode(e, Code.notFound)) return
+    // containerd has been lost, and is back soon.
+    setTimeout(() => { c.leases.delete(id).catch(() => undefined) }, END_LATER_MS).unref()
+    throw e
+  }
 }
 
 /**
