@@ -69,6 +69,11 @@ export class ContentWriter {
     return this
   }
 
+  /** About {@link CHUNK_BYTES} in pieces, which need no joining before. */
+  async writePieces(pieces: Buffer[]): Promise<void> {
+    this.offset = (await this.#send({ action: 'WRITE', ref: this.#options.ref, offset: this.offset, data: pieces })).offset
+  }
+
   async write(data: Buffer): Promise<void> {
     for (let at = 0; at < data.length; at += CHUNK_BYTES) {
       const part = data.subarray(at, at + CHUNK_BYTES)

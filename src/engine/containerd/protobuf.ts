@@ -69,11 +69,16 @@ class Writer {
     this.at += this.buffer.write(text, this.at)
   }
 
-  bytes(data: Uint8Array): void {
-    this.varint(data.length)
-    this.#reserve(data.length)
-    this.buffer.set(data, this.at)
-    this.at += data.length
+  /** One value, also where it comes in pieces. */
+  bytes(data: Uint8Array | Uint8Array[]): void {
+    const pieces = Array.isArray(data) ? data : [data]
+    const total = pieces.reduce((sum, p) => sum + p.length, 0)
+    this.varint(total)
+    this.#reserve(total)
+    for (const p of pieces) {
+      this.buffer.set(p, this.at)
+      this.at += p.length
+    }
   }
 
   /** What `write` adds, after its length. */

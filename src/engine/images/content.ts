@@ -113,8 +113,8 @@ export interface Ingest {
 
 /** Reads a blob on its way into the store. What goes wrong with it is its own business: the blob is stored all the same. */
 export interface Tap {
-  /** Resolves when more may come. */
-  write(data: Buffer): Promise<void>
+  /** Resolves when more may come; the data may be used again then. */
+  write(pieces: Buffer[]): Promise<void>
   /** `whole`: all bytes have come, and are those that were expected. */
   end(whole: boolean): void
 }
@@ -183,10 +183,10 @@ async function copyInto(writer: ContentWriter, i: Ingest, source: OpenedAt, tap?
   let size = 0
   const flush = async (): Promise<void> => {
     if (size === 0) return
-    const data = pending.length === 1 ? pending[0]! : Buffer.concat(pending, size)
+    const pieces = pending
     pending = []
     size = 0
-    await Promise.all([writer.write(data), tap?.write(data)])
+    await Promise.all([writer.writePieces(pieces), tap?.write(pieces)])
     i.onBytes?.(writer.offset)
   }
   try {
@@ -232,13 +232,13 @@ export async function ingestStream(
       pending.push(chunk)
       size += chunk.length
       if (size >= WRITE_BYTES) {
-        await writer.write(Buffer.concat(pending, size))
+        await writer.writePieces(pending)
         onBytes?.(writer.offset)
         pending = []
         size = 0
       }
     }
-    if (size > 0) await writer.write(Buffer.concat(pending, size))
+    if (size > 0) await writer.writePieces(pending)
     const digest = `sha256:${hash.digest('hex')}`
     const total = writer.offset
     try {

@@ -15,7 +15,7 @@ import { entryName } from '../archive/entry-name.ts'
 import type { FromExtractor, RootAttributes, ToExtractor } from './extract.ts'
 
 /** `reserveBytes`: what must stay free of the disk. `whiteout`: a device to be linked where a file of a lower layer is gone. */
-const { dir, whiteout, reserveBytes } = workerData as { dir: string; whiteout: string | undefined; reserveBytes: number }
+const { dir, memory, slotBytes, whiteout, reserveBytes } = workerData as { dir: string; memory: SharedArrayBuffer; slotBytes: number; whiteout: string | undefined; reserveBytes: number }
 const CHECK_EVERY_BYTES = 32 << 20
 const WHITEOUT = '.wh.'
 const O_NEW = fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_NOFOLLOW
@@ -178,7 +178,8 @@ function plain(chunk: Buffer): boolean {
   return over || tar.write(chunk)
 }
 
-const options = { chunkSize: 256 << 10 }
+/** Small enough that the allocator does not map and unmap each. */
+const options = { chunkSize: 64 << 10 }
 let started = false
 port.on('message', (m: ToExtractor) => {
   if (over) return
@@ -187,7 +188,8 @@ port.on('message', (m: ToExtractor) => {
     else tar.end(undefined)
     return
   }
-  const data = Buffer.from(m.data.buffer, m.data.byteOffset, m.data.byteLength)
+  const { slot } = m
+  const data = Buffer.from(memory, slot * slotBytes, m.bytes)
   if (!started) {
     started = true
     const compression = detect(data)
@@ -203,8 +205,12 @@ port.on('message', (m: ToExtractor) => {
       input.on('error', failed)
     }
   }
-  const taken = (): void => { if (!over) say({ kind: 'taken' }) }
-  if (input !== undefined) input.write(data, taken)
-  else if (plain(data)) taken()
+  const taken = (): void => { if (!over) say({ kind: 'taken', slot }) }
+  if (input !== undefined) {
+    input.write(data, taken)
+    return
+  }
+  // The reader of the archive may keep pieces of it.
+  if (plain(Buffer.from(data))) taken()
   else tar.once('drain', taken)
 })

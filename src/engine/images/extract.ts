@@ -15,11 +15,13 @@ import { RESERVE_BYTES } from './space.ts'
 export interface RootAttributes { uid: number; gid: number; mode: number; seconds: number }
 /** `fileBytes`: as Docker counts, see sizes.ts. */
 export interface ExtractedLayer { diffId: string; plainBytes: number; fileBytes: number; root?: RootAttributes }
-export type ToExtractor = { kind: 'data'; data: Uint8Array<ArrayBuffer> } | { kind: 'end' }
-export type FromExtractor = { kind: 'taken' } | { kind: 'done' } & ExtractedLayer | { kind: 'unsure'; why: string } | { kind: 'full' }
+/** `data`: the bytes are in a slot of the shared memory. */
+export type ToExtractor = { kind: 'data'; slot: number; bytes: number } | { kind: 'end' }
+export type FromExtractor = { kind: 'taken'; slot: number } | { kind: 'done' } & ExtractedLayer | { kind: 'unsure'; why: string } | { kind: 'full' }
 
-/** Pieces that may wait for the thread. */
-const MAX_WAITING = 4
+/** Memory shared with the thread, in slots that are filled and taken in turns: a copy for each piece would be mapped and unmapped each time. */
+const SLOT_BYTES = 512 << 10
+const SLOTS = 4
 /** Below this a thread costs more than it saves. */
 export const MIN_EXTRACT_BYTES = 2 << 20
 
@@ -31,7 +33,8 @@ export class LayerExtractor implements Tap {
   readonly #dir: string
   readonly #what: string
   #worker: Promise<Worker | undefined>
-  #waiting = 0
+  readonly #memory = Buffer.from(new SharedArrayBuffer(SLOTS * SLOT_BYTES))
+  readonly #free = Array.from({ length: SLOTS }, (_, n) => n)
   #wake: (() => void) | undefined
   #over = false
 
@@ -58,12 +61,12 @@ export class LayerExtractor implements Tap {
   async #start(spoolDir: string): Promise<Worker> {
     await mkdir(this.#dir, { mode: 0o700 })
     const worker = new Worker(new URL('./extract-worker.ts', import.meta.url), {
-      workerData: { dir: this.#dir, whiteout: await whiteoutDevice(spoolDir), reserveBytes: RESERVE_BYTES },
+      workerData: { dir: this.#dir, memory: this.#memory.buffer, slotBytes: SLOT_BYTES, whiteout: await whiteoutDevice(spoolDir), reserveBytes: RESERVE_BYTES },
       resourceLimits: { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 },
     })
     worker.on('message', (m: FromExtractor) => {
       if (m.kind === 'taken') {
-        this.#waiting--
+        this.#free.push(m.slot)
         this.#wake?.()
       } else if (m.kind === 'done') {
         this.#settle(m)
@@ -78,13 +81,30 @@ export class LayerExtractor implements Tap {
     return worker
   }
 
-  async write(data: Buffer): Promise<void> {
+  async write(pieces: Buffer[]): Promise<void> {
     const worker = await this.#worker
-    if (worker === undefined || this.#over) return
-    const copy = new Uint8Array(data)
-    this.#waiting++
-    worker.postMessage({ kind: 'data', data: copy } satisfies ToExtractor, [copy.buffer])
-    while (this.#waiting >= MAX_WAITING && !this.#over) await new Promise<void>(resolve => { this.#wake = resolve })
+    if (worker === undefined) return
+    let slot: number | undefined
+    let bytes = 0
+    const send = (): void => {
+      if (slot !== undefined) worker.postMessage({ kind: 'data', slot, bytes } satisfies ToExtractor)
+      slot = undefined
+      bytes = 0
+    }
+    for (const piece of pieces) {
+      for (let at = 0; at < piece.length;) {
+        while (slot === undefined && !this.#over) {
+          slot = this.#free.pop()
+          if (slot === undefined) await new Promise<void>(resolve => { this.#wake = resolve })
+        }
+        if (slot === undefined || this.#over) return
+        const copied = piece.copy(this.#memory, slot * SLOT_BYTES + bytes, at, Math.min(piece.length, at + SLOT_BYTES - bytes))
+        at += copied
+        bytes += copied
+        if (bytes === SLOT_BYTES) send()
+      }
+    }
+    send()
   }
 
   end(whole: boolean): void {
