@@ -14,7 +14,8 @@ fail() { printf 'set-up: %s\n' "$*" >&2; exit 1; }
 # machines. libatomic1: Node 26. xz: archives. tini: the init of containers that want one.
 packages='ca-certificates iproute2 nftables conntrack kmod containerd runc haproxy mmdebstrap debian-archive-keyring util-linux procps mount libatomic1 xz-utils tini'
 # crun: the other runtime. busybox-static: images for tests. etcd: the store's second implementation. docker and
-# docker-registry: the peers. The rest measures and calls.
+# docker-registry: the peers. python3-*: for docker-py's own tests. redis-tools, postgresql-client: speak to servers in containers. The rest
+# measures and calls.
 test_packages='crun busybox-static docker-registry docker.io iperf3 wrk curl unzip git make python3-docker python3-pytest python3-paramiko redis-tools postgresql-client'
 
 . /etc/os-release 2>/dev/null || fail 'cannot read /etc/os-release: Debian 12/13 and Ubuntu 22.04/24.04 are supported'

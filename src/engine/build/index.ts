@@ -108,6 +108,7 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
       await lease.open()
       await writeImage(x, bytes, types, result.layers, result.chainId, lease.id)
       info = await nameImage(x, stale, target, lease.id)
+      if (result.baseImage !== undefined) await x.parents.set(info.id, result.baseImage)
     } else {
       const resolved = await x.store.resolve(target)
       info = toInfo(resolved, await x.store.recordsOf(resolved.id))

@@ -69,6 +69,8 @@ export interface StageState {
   config: ConfigFile
   layers: Descriptor[]
   chainId: string
+  /** Id of the image it stands on; undefined on scratch. */
+  baseImage?: string
 }
 
 interface Stage extends StageState { args: Map<string, string>; cmdSet: boolean; cacheable: boolean }
@@ -140,7 +142,7 @@ class StageBuilder {
     const { id } = await images.resolve(name)
     const hit = (await x.store.lookup(name))!
     this.#c.lease.hold({ id: hit.resolved.target.digest, type: 'content' })
-    return { key: stepKey('image', id), config: hit.resolved.config, layers: hit.resolved.manifest.layers, chainId: hit.resolved.chainId }
+    return { key: stepKey('image', id), config: hit.resolved.config, layers: hit.resolved.manifest.layers, chainId: hit.resolved.chainId, baseImage: id }
   }
 
   async #instruction(stage: Stage, i: Instruction): Promise<void> {
