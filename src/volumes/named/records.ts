@@ -51,7 +51,10 @@ export class RecordStore {
         continue
       }
       const text = await readFile(join(folder, RECORD), 'utf8').catch(() => undefined)
-      for (const inner of await readdir(folder)) if (inner.startsWith(FILLING)) await rm(join(folder, inner), { recursive: true, force: true })
+      for (const inner of await readdir(folder)) {
+        // The copying process may outlive the one that started it, and still add files.
+        if (inner.startsWith(FILLING)) await rm(join(folder, inner), { recursive: true, force: true, maxRetries: 20, retryDelay: 50 })
+      }
       if (text !== undefined) records.push(JSON.parse(text) as VolumeRecord)
     }
     return records
