@@ -179,8 +179,9 @@ export interface Cnm {
   /**
    * Namespace, endpoints, addresses, published ports, names: all or nothing. A bound port fails with `conflict` and Docker's words
    * (`Bind for 0.0.0.0:80 failed: port is already allocated`). Addresses asked for in EndpointSpec are kept for the sandbox's id.
+   * `onNamespace` is told of the namespace, addresses and texts as soon as they are known, while the kernel is still being set up; perhaps never.
    */
-  createSandbox(spec: SandboxSpec): Promise<SandboxInfo>
+  createSandbox(spec: SandboxSpec, onNamespace?: (info: SandboxInfo) => void): Promise<SandboxInfo>
   sandbox(id: string): SandboxInfo | undefined
   sandboxes(): SandboxInfo[]
   /** Resolves also if it is gone. */

@@ -19,7 +19,7 @@ import { NetworkTable } from './networks.ts'
 import { Records } from './records.ts'
 import { recoverSandboxes, removeStrays, restoreKernel } from './recovery.ts'
 import { networkInfo, Sandboxes } from './sandboxes.ts'
-import { WarmTool } from './warm.ts'
+import { SharedIp, WarmTool } from './warm.ts'
 
 export * from './cnm.ts'
 
@@ -30,7 +30,8 @@ interface Parts {
   names: CnmNames
   records: Records
   nft: NftTransactions
-  tools: WarmTool[]
+  ip: SharedIp
+  nftTool: WarmTool
   networks: NetworkTable
   sandboxes: Sandboxes
   pool: NetnsPool
@@ -50,7 +51,7 @@ export async function openCnm(options: CnmOptions): Promise<Cnm> {
   for (const path of [options.dataDir, options.runDir, directory]) mkdirSync(path, { recursive: true, mode: 0o711 })
   prepareMachine()
   const records = new Records(options.dataDir, options.runDir)
-  const ip = new WarmTool('ip', ['-batch', '-'])
+  const ip = new SharedIp()
   const nftTool = new WarmTool('nft', ['-f', '-'])
   const nft = new NftTransactions((text) => nftTool.run(text))
   const plugins = openPlugins(options.pluginDirs === undefined ? {} : { dirs: options.pluginDirs })
@@ -69,10 +70,10 @@ export async function openCnm(options: CnmOptions): Promise<Cnm> {
     const emit = (event: CnmEvent): void => { for (const handler of listeners) handler(event) }
     const sandboxes = new Sandboxes({ names, networks, records, pool, nft, ip, ports, dns, emit })
     await restoreKernel({ names, networks, sandboxes, records, nft, ip, ports, dns }, saved, found)
-    return new MachineNetworks({ options, names, records, nft, tools: [ip, nftTool], networks, sandboxes, pool, ports, dns, listeners })
+    return new MachineNetworks({ options, names, records, nft, ip, nftTool, networks, sandboxes, pool, ports, dns, listeners })
   } catch (error) {
     ports.close()
-    await Promise.all([pool?.close(), dns.close(), ip.close(), nftTool.close()])
+    await Promise.all([pool?.close(), dns.close(), ip.forget(), nftTool.close()])
     throw error
   }
 }
@@ -98,13 +99,14 @@ class MachineNetworks implements Cnm {
   }
 
   async createNetwork(spec: NetworkSpec): Promise<NetworkInfo> {
-    const info = networkInfo(await this.#parts.networks.create(spec), this.#parts.sandboxes)
+    const { networks, sandboxes, ip } = this.#parts
+    const info = networkInfo(await networks.create(spec).finally(() => ip.forget()), sandboxes)
     this.#emit({ type: 'create', network: info })
     return info
   }
 
   async removeNetwork(ref: string): Promise<void> {
-    const { networks, sandboxes } = this.#parts
+    const { networks, sandboxes, ip } = this.#parts
     const net = networks.find(ref)
     const info = networkInfo(net, sandboxes)
     if (info.predefined) throw new CnmError('forbidden', `${info.name} is a pre-defined network and cannot be removed`)
@@ -113,12 +115,12 @@ class MachineNetworks implements Cnm {
       if (endpoints.length === 0) return
       const list = endpoints.map(({ sandbox, endpoint }) => `name:"${sandbox.record.name}" id:"${endpoint.id.slice(0, 12)}"`).join(', ')
       throw new CnmError('forbidden', `error while removing network: network ${info.name} has active endpoints (${list})`)
-    })
+    }).finally(() => ip.forget())
     this.#emit({ type: 'destroy', network: info })
   }
 
-  createSandbox(spec: SandboxSpec): Promise<SandboxInfo> {
-    return this.#parts.sandboxes.create(spec, false)
+  createSandbox(spec: SandboxSpec, onNamespace?: (info: SandboxInfo) => void): Promise<SandboxInfo> {
+    return this.#parts.sandboxes.create(spec, false, onNamespace)
   }
 
   sandbox(id: string): SandboxInfo | undefined {
@@ -169,10 +171,10 @@ class MachineNetworks implements Cnm {
   }
 
   async close(): Promise<void> {
-    const { sandboxes, pool, ports, dns, tools } = this.#parts
+    const { sandboxes, pool, ports, dns, ip, nftTool } = this.#parts
     await sandboxes.settled()
     ports.close()
-    await Promise.all([pool.close(), dns.close(), ...tools.map((tool) => tool.close())])
+    await Promise.all([pool.close(), dns.close(), ip.forget(), nftTool.close()])
   }
 
   async destroy(): Promise<void> {

@@ -81,7 +81,7 @@ export class NetnsPool {
     const pair = veth === undefined ? '' :
       `link add eth0 type veth peer name ${veth} group ${this.#names.group} netns ${process.pid}\n`
     try {
-      await inside.ask(`link set lo up\n${pair}link show dev lo\n`)
+      await inside.ask(`link set lo up\n${pair}`)
     } catch (error) {
       await this.remove(path, [veth])
       throw error

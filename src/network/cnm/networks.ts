@@ -18,7 +18,7 @@ import { defaultPools, freeSubnet, settlePool, ulaPool } from './pools.ts'
 import type { NetworkPool, NetworkRecord, Records } from './records.ts'
 import { RemoteIpam, RemoteNetworks } from './remote.ts'
 import { addNetwork, deleteNetwork } from './ruleset.ts'
-import type { WarmTool } from './warm.ts'
+import type { SharedIp } from './warm.ts'
 
 export type DriverKind = 'bridge' | 'macvlan' | 'ipvlan' | 'host' | 'null' | 'remote'
 
@@ -40,7 +40,7 @@ export interface NetworksParts {
   names: CnmNames
   records: Records
   nft: NftTransactions
-  ip: WarmTool
+  ip: SharedIp
   plugins: Plugins
 }
 

@@ -16,7 +16,7 @@ import type { Records, SandboxRecord } from './records.ts'
 import { baseRuleset, dnsPortElement, networkChainsIn, portChanges, removeChains } from './ruleset.ts'
 import type { Sandboxes } from './sandboxes.ts'
 import { aims, lineOptions, portTargets } from './sandboxes.ts'
-import type { WarmTool } from './warm.ts'
+import type { SharedIp } from './warm.ts'
 
 export interface Recovered {
   alive: SandboxRecord[]
@@ -66,7 +66,7 @@ interface Parts {
   sandboxes: Sandboxes
   records: Records
   nft: NftTransactions
-  ip: WarmTool
+  ip: SharedIp
   ports: HostPorts
   dns: ContainerDns
 }

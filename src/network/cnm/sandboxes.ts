@@ -26,7 +26,7 @@ import type { EndpointRecord, Records, SandboxRecord } from './records.ts'
 import type { PortTargets } from './ruleset.ts'
 import { portChanges, portElements } from './ruleset.ts'
 import { hostsText, machineResolvConf, resolvConfText } from './texts.ts'
-import type { WarmTool } from './warm.ts'
+import type { SharedIp } from './warm.ts'
 
 export interface SandboxesParts {
   names: CnmNames
@@ -34,7 +34,7 @@ export interface SandboxesParts {
   records: Records
   pool: NetnsPool
   nft: NftTransactions
-  ip: WarmTool
+  ip: SharedIp
   ports: HostPorts
   dns: ContainerDns
   emit(event: CnmEvent): void
@@ -91,8 +91,8 @@ export class Sandboxes {
       .map((endpoint) => ({ sandbox, endpoint })))
   }
 
-  create(spec: SandboxSpec, transient: boolean): Promise<SandboxInfo> {
-    return this.#inTurn(spec.id, () => this.#create(spec, transient))
+  create(spec: SandboxSpec, transient: boolean, onNamespace?: (info: SandboxInfo) => void): Promise<SandboxInfo> {
+    return this.#inTurn(spec.id, () => this.#create(spec, transient, onNamespace))
   }
 
   delete(id: string): Promise<void> {
@@ -184,7 +184,7 @@ export class Sandboxes {
     return sandbox
   }
 
-  async #create(spec: SandboxSpec, transient: boolean): Promise<SandboxInfo> {
+  async #create(spec: SandboxSpec, transient: boolean, onNamespace?: (info: SandboxInfo) => void): Promise<SandboxInfo> {
     if (this.#byId.has(spec.id)) throw new CnmError('conflict', `sandbox ${spec.id} exists already`)
     if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$/.test(spec.id)) throw new CnmError('invalid', `invalid sandbox id "${spec.id.slice(0, 80)}"`)
     const { networks, records, emit } = this.#parts
@@ -200,7 +200,7 @@ export class Sandboxes {
     this.#byId.set(spec.id, sandbox)
     try {
       for (const { net, wish } of wanted) await this.#addEndpoint(record, net, wish)
-      if (mode !== 'host') await this.#make(sandbox, spec.sysctls ?? {})
+      if (mode !== 'host') await this.#make(sandbox, spec.sysctls ?? {}, onNamespace)
       record.ready = true
       records.saveSandbox(record)
       this.#parts.dns.update(record, this.members(record))
@@ -233,7 +233,7 @@ export class Sandboxes {
     return { net, endpoint }
   }
 
-  async #make(sandbox: Sandbox, sysctls: Record<string, string>): Promise<void> {
+  async #make(sandbox: Sandbox, sysctls: Record<string, string>, onNamespace?: (info: SandboxInfo) => void): Promise<void> {
     const { pool, records } = this.#parts
     const { record } = sandbox
     const members = inOrder(this.members(record)).filter(({ net }) => net.kind !== 'null')
@@ -248,6 +248,8 @@ export class Sandboxes {
       await Promise.all([netns.inside.dismiss(), netns.rules?.dismiss()])
       throw error
     }
+    // A plugin may have more to say about addresses.
+    if (onNamespace !== undefined && members.every(({ net }) => net.kind !== 'remote')) onNamespace(this.info(record))
     const steps = [this.#attach(record, members, netns, first), this.#publish(sandbox), this.#parts.dns.prepare(record, members, netns.rules)]
     await allOrFirstError(steps)
     await this.#applySysctls(record, members, sysctls)

@@ -1,6 +1,6 @@
 /**
  * Tools of the machine started ahead of their use: a process that has been loaded and waits for its batch on stdin takes a millisecond
- * where a new one takes five. One process serves one batch; the next is started while that one works.
+ * where a new one takes five.
  */
 import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { spawn } from 'node:child_process'
@@ -43,12 +43,26 @@ export class Waiting {
     return this.#alive
   }
 
-  /** More of the batch; resolves at the first output that follows. For a query whose answer says that all before it was done. */
+  /** More of a batch of `ip`; resolves when all of it is done. Rejects with the tool's own words, and then it has ended. */
   async ask(lines: string): Promise<void> {
     this.#keepAlive(true)
-    const answered = new Promise<void>((resolve) => this.#child.stdout.once('data', () => resolve()))
-    this.#child.stdin.write(lines)
-    await Promise.race([answered, this.#ended.then((end) => { throw this.#failure(end) })])
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), timeoutMs)
+    const { promise: answered, resolve } = Promise.withResolvers<void>()
+    let said = ''
+    const onData = (chunk: Buffer): void => {
+      said += chunk.toString('latin1')
+      if (said.includes('link/loopback') && said.endsWith('\n')) resolve()
+    }
+    this.#child.stdout.on('data', onData)
+    try {
+      this.#child.stdin.write(`${lines}link show dev lo\n`)
+      await Promise.race([answered, this.#ended.then((end) => { throw this.#failure(end) })])
+    } finally {
+      clearTimeout(timer)
+      this.#child.stdout.off('data', onData)
+      // Without a reader it would stop.
+      this.#child.stdout.resume()
+    }
     this.#keepAlive(false)
   }
 
@@ -83,7 +97,7 @@ export class Waiting {
   }
 }
 
-/** A tool for this machine's own namespace, with one process in waiting. */
+/** A tool for this machine's own namespace, with one process in waiting: it serves one batch; the next is started while that one works. */
 export class WarmTool {
   readonly #command: string
   readonly #args: string[]
@@ -109,6 +123,36 @@ export class WarmTool {
     this.#closed = true
     await this.#next?.dismiss()
     this.#next = undefined
+  }
+}
+
+/**
+ * One `ip` for all batches, one after another: none has to wait for a process. `ip` remembers links by their names: whoever makes or removes
+ * links whose names may come again calls `forget`.
+ */
+export class SharedIp {
+  #process: Waiting | undefined = new Waiting('ip', ['-batch', '-'])
+  #tail: Promise<unknown> = Promise.resolve()
+
+  run(lines: string): Promise<void> {
+    const result = this.#tail.then(async () => {
+      // A batch that failed has ended it.
+      if (this.#process?.alive !== true) this.#process = new Waiting('ip', ['-batch', '-'])
+      await this.#process.ask(lines)
+    })
+    this.#tail = result.catch(() => undefined)
+    return result
+  }
+
+  /** Resolves when the process of all batches so far has ended; the next one gets another. */
+  forget(): Promise<void> {
+    const ended = this.#tail.then(async () => {
+      const old = this.#process
+      this.#process = undefined
+      await old?.dismiss()
+    })
+    this.#tail = ended
+    return ended
   }
 }
 
