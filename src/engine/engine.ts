@@ -307,9 +307,9 @@ export interface ContainerService {
   create(spec: ContainerSpec): Promise<void>
   /**
    * Starts a created or exited container (again, on the same file system). `changes` are kept as part of its spec: what only the
-   * start knows (network, mounts, env). Resolves with its pid when it runs.
+   * start knows (network, mounts, env). `ready`: its process does not begin before. Resolves with its pid when it runs.
    */
-  start(id: string, changes?: Partial<Omit<ContainerSpec, 'id' | 'image'>>): Promise<number>
+  start(id: string, changes?: Partial<Omit<ContainerSpec, 'id' | 'image'>>, ready?: Promise<void>): Promise<number>
   /** `not-found` if unknown; sending a signal to an exited container resolves. */
   kill(id: string, signal: string | number, all?: boolean): Promise<void>
   /** Stop signal, then SIGKILL after `graceMs`. Resolves when it has exited. */

@@ -183,7 +183,7 @@ export class Containers implements ContainerService {
     })
   }
 
-  async start(id: string, changes?: StartChanges): Promise<number> {
+  async start(id: string, changes?: StartChanges, ready?: Promise<void>): Promise<number> {
     const entry = this.#table.get(id)
     return this.#table.locked(entry, async () => {
       const r = entry.record
@@ -194,7 +194,7 @@ export class Containers implements ContainerService {
       entry.sawOom = false
       try {
         if (changes !== undefined) r.spec = { ...r.spec, ...changes }
-        const pid = await this.#tasks.start(entry, changes === undefined ? Promise.resolve() : this.#table.records.save(r))
+        const pid = await this.#tasks.start(entry, Promise.all([changes === undefined ? undefined : this.#table.records.save(r), ready]))
         this.#runs.began(entry, pid, Date.now())
         return pid
       } catch (e) {

@@ -57,8 +57,10 @@ export class Tasks {
   /** State of runc and crun: of our own, so that equal ids of another engine on this machine do not meet. */
   get runtimeRoot(): string { return join(this.#o.runDir, 'runtime') }
 
-  /** Resolves with the pid of the container's first process. `saved`: what must be on disk before it runs. */
-  async start(entry: Entry, saved: Promise<void>): Promise<number> {
+  /** Resolves with the pid of the container's first process. `ready`: what must have been done before it runs. */
+  async start(entry: Entry, ready: Promise<unknown>): Promise<number> {
+    // It may fail while others are waited for.
+    ready.catch(() => undefined)
     const { spec } = entry.record
     const { id } = spec
     const tty = spec.tty === true
@@ -76,10 +78,10 @@ export class Tasks {
       // Before it runs: its first byte is theirs too.
       await this.#o.attachments.connect(id)
     }
-    const [made, drained] = await Promise.allSettled([make(), drain(), saved])
+    const [made, drained] = await Promise.allSettled([make(), drain(), ready])
     if (made.status === 'rejected') throw made.reason
     if (drained.status === 'rejected') throw drained.reason
-    await saved
+    await ready
     if (stdin !== '') this.#o.attachments.openStdin(entry, stdin)
     return this.#client.tasks.start(id)
   }

@@ -67,17 +67,20 @@ export class Lifecycle {
     c.record.error = ''
     const again = c.restarting
     const mounted: string[] = []
+    let network: Promise<void> | undefined
     try {
       makeBindSources(c)
       const [opened, volumePaths] = await both(openSandbox(x, c), mountVolumes(x, c, c.id, (name) => { mounted.push(name) }))
       // Names of the other container's, which is known only now.
       const shared = parseNetworkMode(c.record.hostConfig.NetworkMode).kind === 'container'
+      network = opened.ready
       c.pid = await x.engine.containers.start(c.id, {
         network: opened.network, mounts: engineMounts(c.record, volumePaths, opened.files),
         ...(opened.env.length > 0 || shared ? { env: environment(c.record, opened.env) } : {}), ...(shared ? hostNames(c.record) : {}),
-      })
+      }, network)
     } catch (e) {
-      const error = this.#startError(c, e)
+      // What the network failed of is told in its own words.
+      const error = this.#startError(c, await network?.then(() => e, (why: unknown) => why) ?? e)
       for (const a of c.attachments) a.end()
       await Promise.allSettled([x.cnm.deleteSandbox(c.id), ...mounted.map((name) => x.volumes.unmount(name, c.id))])
       this.#stopped(c)

@@ -23,6 +23,8 @@ export interface Opened {
   files: { source: string; target: string }[]
   /** Variables of links. */
   env: string[]
+  /** The kernel is set up: until then its processes must not run. Rejects in Docker's words. */
+  ready: Promise<void>
 }
 
 export interface ContainerFiles { resolvConf: string; hosts: string; hostname: string }
@@ -61,15 +63,26 @@ export async function openSandbox(x: Context, c: Container): Promise<Opened> {
       }
       if (hostsLinks.length > 0) spec.hostsLinks = hostsLinks
     }
-    const info = await x.cnm.createSandbox(spec)
+    const { promise: known, resolve } = Promise.withResolvers<SandboxInfo>()
+    // Sysctls, which the runtime sets, may name links that are only being made.
+    const early = Object.keys(c.record.hostConfig.Sysctls ?? {}).length === 0 ? resolve : undefined
+    const made = x.cnm.createSandbox(spec, early)
+    const info = await Promise.race([known, made])
+    const ready = made.then(() => undefined, (e: unknown) => { throw setupError(c, e) })
+    // Whoever waits for it comes later.
+    ready.catch(() => undefined)
     writeFiles(x, c, info)
-    return { network: info.netnsPath === undefined ? 'host' : { path: info.netnsPath }, files: mountedFiles(x, c), env }
+    return { network: info.netnsPath === undefined ? 'host' : { path: info.netnsPath }, files: mountedFiles(x, c), env, ready }
   } catch (e) {
-    if (e instanceof CnmError && /port is already allocated|Bind for/.test(e.message)) {
-      throw new DockerError('failed', `${SETUP_FAILED}driver failed programming external connectivity on endpoint ${c.name}: ${e.message}`)
-    }
-    throw dockerError(e, SETUP_FAILED)
+    throw setupError(c, e)
   }
+}
+
+function setupError(c: Container, e: unknown): DockerError {
+  if (e instanceof CnmError && /port is already allocated|Bind for/.test(e.message)) {
+    return new DockerError('failed', `${SETUP_FAILED}driver failed programming external connectivity on endpoint ${c.name}: ${e.message}`)
+  }
+  return dockerError(e, SETUP_FAILED)
 }
 
 function joinOther(x: Context, c: Container, ref: string): Opened {
@@ -87,7 +100,7 @@ function joinOther(x: Context, c: Container, ref: string): Opened {
   // Whoever shares a network has its name in it.
   const { Hostname = '', Domainname = '' } = owner!.record.config
   Object.assign(c.record.config, { Hostname, Domainname })
-  return { network: sandbox.netnsPath === undefined ? 'host' : { path: sandbox.netnsPath }, files: mountedFiles(x, c), env: [] }
+  return { network: sandbox.netnsPath === undefined ? 'host' : { path: sandbox.netnsPath }, files: mountedFiles(x, c), env: [], ready: Promise.resolve() }
 }
 
 function mountedFiles(x: Context, c: Container): Opened['files'] {
