@@ -1,5 +1,5 @@
 /** A container's task in containerd: made from its spec, started, ended, removed. */
-import { existsSync } from 'node:fs'
+import { closeSync, constants, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Code, hasCode, ociAny, orAbsent, protoAny } from '../containerd/index.ts'
@@ -29,6 +29,7 @@ export const KILL_MS = 10_000
 /** How long a run that has ended may take to be cleared away. */
 const CLEARED_MS = 15_000
 const CLEARED_RETRY_MS = 100
+const OPEN_ATTEMPTS = 3
 const MAX_USER_FILE_BYTES = 1 << 20
 /** Debian's tini, by the names it has there and in Docker's own packages. */
 const INITS = ['/usr/bin/tini-static', '/usr/bin/docker-init', '/usr/libexec/docker/docker-init']
@@ -74,16 +75,34 @@ export class Tasks {
       await this.#create({ containerId: id, rootfs: mounts, stdin, stdout, stderr, terminal: tty })
     }
     const drain = async (): Promise<void> => {
-      await this.#o.logs.open({ id, stdout, ...(tty ? {} : { stderr }), dir: this.#o.logDir(id), ...logLimits(spec) })
+      await this.#openLog({ id, stdout, ...(tty ? {} : { stderr }), dir: this.#o.logDir(id), ...logLimits(spec) })
       // Before it runs: its first byte is theirs too.
       await this.#o.attachments.connect(id)
     }
-    const [made, drained] = await Promise.allSettled([make(), drain(), ready])
+    const held: number[] = []
+    const [made, drained] = await Promise.allSettled([make(), drain().catch((e: unknown) => {
+      // The shim waits for a reader, and would for ever.
+      for (const path of [stdout, stderr]) if (path !== '') held.push(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK))
+      throw e
+    }), ready])
+    for (const fd of held) closeSync(fd)
     if (made.status === 'rejected') throw made.reason
     if (drained.status === 'rejected') throw drained.reason
     await ready
     if (stdin !== '') this.#o.attachments.openStdin(entry, stdin)
     return this.#client.tasks.start(id)
+  }
+
+  /** Again where the log daemon was lost before it answered: it is back soon, and opens once what it is told twice. */
+  async #openLog(request: Parameters<LogClient['open']>[0]): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#o.logs.open(request)
+        return
+      } catch (e) {
+        if (attempt === OPEN_ATTEMPTS || !(e instanceof EngineError) || e.code !== 'unavailable') throw e
+      }
+    }
   }
 
   /**
