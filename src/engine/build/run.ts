@@ -73,10 +73,16 @@ export async function runLayer(
     removeMountPoints(snapshot, mounts.map(m => m.target))
     return await commitLayer(x, key, parent, lease)
   } finally {
-    await x.containerd.snapshots.remove(x.snapshotter, key).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
-    await sandbox.close()
-    await rm(files, { recursive: true, force: true })
+    await allDone([
+      x.containerd.snapshots.remove(x.snapshotter, key).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e }),
+      sandbox.close(), rm(files, { recursive: true, force: true }),
+    ])
   }
+}
+
+/** Each to its end, whatever becomes of the others; then the first failure, if any. */
+async function allDone(work: Promise<unknown>[]): Promise<void> {
+  for (const r of await Promise.allSettled(work)) if (r.status === 'rejected') throw r.reason
 }
 
 const LOCAL_HOSTS = '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n'
