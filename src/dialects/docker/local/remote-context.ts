@@ -1,11 +1,9 @@
 /** Contexts of builds that are somewhere else: a Dockerfile or an archive behind a URL, or a git repository. */
-import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { execFile, spawn } from 'node:child_process'
+import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { spawn } from 'node:child_process'
 import { Readable } from 'node:stream'
-import { buffer } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { pack } from 'tar-stream'
 import { DockerError } from '../errors.ts'
@@ -32,7 +30,7 @@ export async function openRemote(url: string, signal: AbortSignal): Promise<Remo
   const body = Readable.fromWeb(answer.body)
   const first = await firstChunk(body)
   if (!looksLikeText(first)) return { context: joined(first, body), close: () => Promise.resolve(void body.destroy()) }
-  const text = await buffer(joined(first, body).take(MAX_DOCKERFILE_BYTES))
+  const text = await wholeText(joined(first, body), url)
   const tar = pack()
   tar.entry({ name: 'Dockerfile' }, text)
   tar.finalize()
@@ -52,8 +50,10 @@ async function openGit(url: string, signal: AbortSignal): Promise<RemoteContext>
     await git('init', '--quiet')
     await git('fetch', '--quiet', '--depth', '1', '--recurse-submodules=yes', '--', address.startsWith('github.com/') ? `https://${address}` : address, ref === '' ? 'HEAD' : ref)
     await git('checkout', '--quiet', 'FETCH_HEAD')
-    const at = join(dir, folder)
-    if (!`${at}/`.startsWith(`${dir}/`)) throw new Error(`"${folder}" leads out of the repository`)
+    // The folder may be a link that the repository holds: what counts is where it leads.
+    const top = await realpath(dir)
+    const at = await realpath(join(top, folder))
+    if (!`${at}/`.startsWith(`${top}/`)) throw new Error(`"${folder}" leads out of the repository`)
     const tar = spawn('tar', ['-C', at, '--exclude=./.git', '-cf', '-', '.'], { stdio: ['ignore', 'pipe', 'ignore'] })
     return { context: tar.stdout, async close() { tar.kill(); await close() } }
   } catch (e) {
@@ -61,6 +61,17 @@ async function openGit(url: string, signal: AbortSignal): Promise<RemoteContext>
     const why = (e as NodeJS.ErrnoException).code === 'ENOENT' ? 'git is not installed on this machine' : (e as { stderr?: string }).stderr?.trim() || (e as Error).message
     throw new DockerError('invalid', `failed to fetch the build context from ${address}: ${why}`)
   }
+}
+
+async function wholeText(body: Readable, url: string): Promise<Buffer> {
+  const parts: Buffer[] = []
+  let bytes = 0
+  for await (const part of body as AsyncIterable<Buffer>) {
+    bytes += part.length
+    if (bytes > MAX_DOCKERFILE_BYTES) throw new DockerError('invalid', `remote context ${url}: a Dockerfile larger than ${MAX_DOCKERFILE_BYTES} bytes`)
+    parts.push(part)
+  }
+  return Buffer.concat(parts)
 }
 
 async function firstChunk(body: Readable): Promise<Buffer> {
