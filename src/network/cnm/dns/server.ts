@@ -16,6 +16,8 @@ import type { Directory } from './directory.ts'
 const maxTcpConnections = 1024
 const tcpIdleMs = 10_000
 const tcpLimit = 65_535
+/** Answers that wait for a client to read them: one with more is cut off. */
+const maxUnreadBytes = 256 * 1024
 const receiveBufferBytes = 1024 * 1024
 const maxUpstreams = 3
 /** Waiting for upstreams; more are refused. */
@@ -181,7 +183,7 @@ export class EmbeddedDns {
     let pending: Buffer = Buffer.alloc(0)
     socket.on('data', (chunk: Buffer) => {
       pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk])
-      while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
+      while (!socket.destroyed && pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
         const end = 2 + pending.readUInt16BE(0)
         const view = viewOf()
         if (view === undefined) {
@@ -191,7 +193,8 @@ export class EmbeddedDns {
         this.#answer(view, pending.subarray(2, end), tcpLimit, (reply) => {
           const length = Buffer.allocUnsafe(2)
           length.writeUInt16BE(reply.length)
-          if (!socket.destroyed) socket.write(Buffer.concat([length, reply]))
+          if (socket.writableLength > maxUnreadBytes) socket.destroy()
+          else if (!socket.destroyed) socket.write(Buffer.concat([length, reply]))
         })
         pending = pending.subarray(end)
       }
