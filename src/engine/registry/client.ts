@@ -97,9 +97,11 @@ export class Repository implements RepositorySource {
       if (answer.status !== 200) throw await this.#error(answer, `list of ${key} of ${this.name}`)
       const page = JSON.parse((await readBody(answer.body, LIST_BYTES, `the list of ${key}`)).toString()) as Record<string, unknown>
       const part = page[key]
-      if (Array.isArray(part)) names.push(...part.filter(n => typeof n === 'string'))
+      const before = names.length
+      if (Array.isArray(part)) for (const n of part) if (typeof n === 'string') names.push(n)
       const next = /<([^>]+)>\s*;\s*rel="?next/.exec(answer.headers['link'] ?? '')?.[1]
-      url = next === undefined || names.length >= MAX_LISTED ? undefined : new URL(next, url)
+      // A page that brings nothing is the last one: others like it could follow for ever.
+      url = next === undefined || names.length === before || names.length >= MAX_LISTED ? undefined : new URL(next, url)
       if (url !== undefined && url.host !== endpoint.base.host) throw new EngineError('failed', `${this.name} continues its list at ${url.host}`)
     }
   }

@@ -135,3 +135,15 @@ test('a mirror is an address of a registry and nothing more', () => {
   assert.equal(parseMirror('http://127.0.0.1:5000').host, '127.0.0.1:5000')
   for (const bad of ['127.0.0.1:5000', 'ftp://m', 'http://m/path', 'http://m/?q', 'http://u:p@m', '']) assert.throws(() => parseMirror(bad), { code: 'invalid', message: /invalid mirror/ }, bad)
 })
+
+test('a list that goes on without names ends', async () => {
+  let pages = 0
+  const host = await serve((req, res) => {
+    if (req.url === '/v2/') return res.end()
+    pages++
+    const names = pages === 1 ? ['one', 'two'] : []
+    return res.writeHead(200, { 'content-type': 'application/json', link: `</v2/x/tags/list?last=${pages}>; rel="next"` }).end(JSON.stringify({ tags: names }))
+  })
+  assert.deepEqual(await new Repository(host, 'x').tags(), ['one', 'two'])
+  assert.equal(pages, 2)
+})
