@@ -165,12 +165,18 @@ const rows: Record<string, () => Promise<void>> = {
         // Nothing is there: a registry that knows the layers is not asked to take them.
         rmSync(registries[daemons.indexOf(d)]!.store, { recursive: true, force: true })
         if (i >= 0) await sleep(100)
-        return timed(() => quiet(d, 'push', '-q', image))
+        let said = ''
+        const ms = await timed(async () => { said = await quiet(d, 'push', image) })
+        if ((said.match(/: Pushed/g)?.length ?? 0) < 3) throw new Error(`${d.name} did not push all layers:\n${said}`)
+        return ms
       }, daemons)
       await compare('docker pull of 300 MB, local registry', 0.8, 3, async d => {
         await quiet(d, 'rmi', '-f', image)
         await quiet(d, 'builder', 'prune', '-af')
-        return timed(() => quiet(d, 'pull', '-q', image))
+        let said = ''
+        const ms = await timed(async () => { said = await quiet(d, 'pull', image) })
+        if ((said.match(/: Pull complete/g)?.length ?? 0) < 3) throw new Error(`${d.name} had layers already:\n${said}`)
+        return ms
       }, daemons)
     } finally {
       for (const r of registries) r.child.kill('SIGKILL')

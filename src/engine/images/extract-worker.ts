@@ -15,7 +15,9 @@ import { entryName } from '../archive/entry-name.ts'
 import type { FromExtractor, RootAttributes, ToExtractor } from './extract.ts'
 
 /** `reserveBytes`: what must stay free of the disk. `whiteout`: a device to be linked where a file of a lower layer is gone. */
-const { dir, memory, slotBytes, whiteout, reserveBytes } = workerData as { dir: string; memory: SharedArrayBuffer; slotBytes: number; whiteout: string | undefined; reserveBytes: number }
+const { dir, memory, slotBytes, whiteout, reserveBytes } = workerData as {
+  dir: string; memory: SharedArrayBuffer; slotBytes: number; whiteout: string | undefined; reserveBytes: number
+}
 const CHECK_EVERY_BYTES = 32 << 20
 const WHITEOUT = '.wh.'
 const O_NEW = fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_NOFOLLOW
@@ -64,7 +66,8 @@ tar.on('entry', (header, content, next) => {
     })
     content.on('end', () => {
       try {
-        if (header.uid !== 0 || header.gid !== 0) fs.fchownSync(fd, header.uid!, header.gid!)
+        // Always: a directory may hand on its group.
+        fs.fchownSync(fd, header.uid!, header.gid!)
         fs.fchmodSync(fd, header.mode! & 0o7777)
         const at = secondsOf(header)
         fs.futimesSync(fd, at, at)
@@ -149,6 +152,11 @@ function enter(h: Header): number | undefined {
       if (made.get(target) !== 'file') throw new Unsure('link')
       made.set(path, 'file')
       fs.linkSync(`${dir}/${target}`, host)
+      // As containerd: the last of its names says what the file is like.
+      fs.chownSync(host, h.uid!, h.gid!)
+      fs.chmodSync(host, h.mode! & 0o7777)
+      const at = secondsOf(h)
+      fs.utimesSync(host, at, at)
       return undefined
     }
     default:

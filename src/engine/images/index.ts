@@ -23,7 +23,7 @@ import { PeerServer } from './serve.ts'
 import { LayerSizes } from './sizes.ts'
 import { ImageStore, isDigestName, isNamed, KEPT, toInfo } from './store.ts'
 import type { ImageEntry } from './store.ts'
-import { chainIds, Unpacker } from './unpack.ts'
+import { chainIds, clearExtractions, Unpacker } from './unpack.ts'
 
 export interface ImageDeps {
   containerd: ContainerdClient
@@ -63,6 +63,7 @@ export async function createImageService(deps: ImageDeps): Promise<EngineImages>
   await mkdir(spoolDir, { recursive: true, mode: 0o700 })
   for (const f of await readdir(spoolDir)) await rm(join(spoolDir, f), { recursive: true, force: true })
   await removeStaleLeases(containerd)
+  await clearExtractions(containerd, snapshotter)
   const platform = hostPlatform()
   const store = new ImageStore(containerd, platform)
   await store.start()

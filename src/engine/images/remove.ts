@@ -49,7 +49,8 @@ class Removal {
       }
       const gone = [record]
       const repository = repositoryOf(record.name)
-      const siblings = named.filter(r => r !== record && repositoryOf(r.name) === repository)
+      // By name: the list may have been read again meanwhile.
+      const siblings = named.filter(r => r.name !== record.name && repositoryOf(r.name) === repository)
       // A repository's digests go with its last tag.
       if (!isDigestName(record) && siblings.every(isDigestName)) gone.push(...siblings)
       if (gone.length < named.length) {

@@ -64,6 +64,8 @@ export class ImageStore {
   #entries: Promise<Map<string, ImageEntry>> | undefined
   #refreshing: Promise<void> | undefined
   #again = false
+  /** Own changes of records so far. */
+  #writes = 0
   #watch: EventWatch | undefined
 
   constructor(containerd: ContainerdClient, platform: Platform) {
@@ -109,7 +111,13 @@ export class ImageStore {
   }
 
   async #read(): Promise<void> {
-    const images = await this.#containerd.images.list()
+    let images: Image[]
+    let writes: number
+    // A list that was read before one of our own writes must not undo it here.
+    do {
+      writes = this.#writes
+      images = await this.#containerd.images.list()
+    } while (writes !== this.#writes)
     const before = this.#records
     this.#records = new Map(images.map(i => [i.name, toRecord(i)]))
     const targets = new Set(images.map(i => i.target.digest))
@@ -144,11 +152,13 @@ export class ImageStore {
   /** With `sync` unreferenced content is gone when this resolves. */
   async delete(name: string, sync: boolean): Promise<void> {
     await this.#containerd.images.delete(name, sync).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })
+    this.#writes++
     const had = this.#records.delete(name)
     if (had) this.#changed()
   }
 
   #set(r: ImageRecord): void {
+    this.#writes++
     const before = this.#records.get(r.name)
     this.#records.set(r.name, r)
     this.#entries = undefined

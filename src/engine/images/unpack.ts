@@ -26,6 +26,14 @@ export function chainIds(diffIds: string[]): string[] {
 }
 
 const SPACE_CHECK_MS = 250
+/** Begins the keys of snapshots that layers are unpacked into. */
+const EXTRACTION = 'extract-'
+
+/** Removes what an engine killed in the middle of unpacking left: the lease of a pull, which resumes, would hold it. For the start only. */
+export async function clearExtractions(c: ContainerdClient, snapshotter: string): Promise<void> {
+  const left = (await c.snapshots.list(snapshotter, ['kind==active'])).filter(s => s.name.startsWith(EXTRACTION))
+  await Promise.all(left.map(s => c.snapshots.remove(snapshotter, s.name).catch((e: unknown) => { if (!hasCode(e, Code.notFound)) throw e })))
+}
 
 export class Unpacker {
   readonly #containerd: ContainerdClient
@@ -107,7 +115,7 @@ export class Unpacker {
     const labels: Record<string, string> = { 'containerd.io/snapshot.ref': name }
     for (const [k, v] of Object.entries(descriptor.annotations ?? {})) if (k.startsWith('containerd.io/snapshot/')) labels[k] = v
     for (let attempt = 1; ; attempt++) {
-      const key = `extract-${randomBytes(6).toString('hex')} ${name}`
+      const key = `${EXTRACTION}${randomBytes(6).toString('hex')} ${name}`
       let mounts
       try {
         mounts = await c.snapshots.prepare({ snapshotter, key, parent, labels }, { lease })
