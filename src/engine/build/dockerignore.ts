@@ -1,9 +1,9 @@
 /** .dockerignore: which paths of a context are left out. The last line that matches decides; a match covers all below it. */
-import { patternSource } from './glob.ts'
+import { hasWildcard, patternMatcher } from './glob.ts'
 
 /** Takes the file's text; the result says whether a path relative to the context is left out. */
 export function parseDockerignore(text: string): (path: string) => boolean {
-  const rules: { pattern: RegExp; exclude: boolean }[] = []
+  const rules: { covers: (path: string) => boolean; exclude: boolean }[] = []
   for (const raw of text.replace(/^\uFEFF/, '').split(/\r?\n/)) {
     if (raw.startsWith('#')) continue
     let line = raw.trim()
@@ -17,12 +17,22 @@ export function parseDockerignore(text: string): (path: string) => boolean {
       else parts.push(part)
     }
     if (parts.length === 0) continue
-    rules.push({ pattern: new RegExp(`^${patternSource(parts.join('/'))}(?:/.*)?$`), exclude })
+    rules.push({ covers: coverage(parts.join('/')), exclude })
   }
   if (rules.length === 0) return () => false
   return path => {
     let out = false
-    for (const r of rules) if (r.exclude !== out && r.pattern.test(path)) out = r.exclude
+    for (const r of rules) if (r.exclude !== out && r.covers(path)) out = r.exclude
     return out
+  }
+}
+
+/** Whether a pattern matches a path, or a directory above it. */
+function coverage(pattern: string): (path: string) => boolean {
+  if (!hasWildcard(pattern)) return path => path.startsWith(pattern) && (path.length === pattern.length || path[pattern.length] === '/')
+  const matcher = patternMatcher(pattern)
+  return path => {
+    const characters = [...path]
+    return matcher.ends(characters).some(end => end === characters.length || characters[end] === '/')
   }
 }

@@ -1,5 +1,6 @@
 /** Words of Dockerfile arguments: quotes, escapes and variables, by Docker's rules (a small part of the shell's). */
 import { EngineError } from '../engine.ts'
+import { anything, literal, Matcher } from './matcher.ts'
 
 export type Lookup = (name: string) => string | undefined
 
@@ -139,26 +140,34 @@ class Expander {
   }
 }
 
-function globSource(pattern: string): string {
-  return [...pattern].map(c => (c === '*' ? '[\\s\\S]*' : c === '?' ? '[\\s\\S]' : c.replace(/[\\^$.|+()[\]{}]/, '\\$&'))).join('')
+/** `*` and `?` of the shell, which know no path components here. */
+function shellMatcher(pattern: string[]): Matcher {
+  return new Matcher(pattern.map(c => (c === '*' ? { kind: 'many', fits: anything } : c === '?' ? { kind: 'one', fits: anything } : literal(c))))
 }
 
 function trim(value: string, pattern: string, operator: string): string {
-  const source = globSource(pattern)
-  const ends = operator.startsWith('#')
-    ? (n: number): [string, string] => [value.slice(0, n), value.slice(n)]
-    : (n: number): [string, string] => [value.slice(value.length - n), value.slice(0, value.length - n)]
-  const whole = new RegExp(`^${source}$`)
-  const lengths = [...Array(value.length + 1).keys()]
-  if (operator.length === 2) lengths.reverse()
-  for (const n of lengths) {
-    const [part, rest] = ends(n)
-    if (whole.test(part)) return rest
-  }
-  return value
+  const front = operator.startsWith('#')
+  const inOrder = (text: string): string[] => (front ? [...text] : [...text].reverse())
+  const characters = inOrder(value)
+  const ends = shellMatcher(inOrder(pattern)).ends(characters)
+  const end = operator.length === 2 ? ends.at(-1) : ends[0]
+  if (end === undefined) return value
+  const rest = characters.slice(end)
+  return (front ? rest : rest.reverse()).join('')
 }
 
 function replace(value: string, pattern: string, by: string, all: boolean): string {
   if (pattern === '') return value
-  return value.replace(new RegExp(globSource(pattern), all ? 'g' : ''), () => by)
+  const matcher = shellMatcher([...pattern])
+  const characters = [...value]
+  let out = ''
+  let at = 0
+  while (at < characters.length) {
+    const found = matcher.find(characters, at)
+    if (found === undefined || found.end === found.start) break
+    out += characters.slice(at, found.start).join('') + by
+    at = found.end
+    if (!all) break
+  }
+  return out + characters.slice(at).join('')
 }
