@@ -16,7 +16,7 @@ import { busyboxArchive } from '../support/transcript.ts'
 
 /** A run that failed is tried again with the number it printed: the moments are the same, the machine's pace is not. */
 const SEED = Number(process.env['GANTRY_FAULTS_SEED'] ?? randomInt(1e9))
-const ROUNDS = Number(process.env['GANTRY_FAULTS_ROUNDS'] ?? 20)
+const ROUNDS = Number(process.env['GANTRY_FAULTS_ROUNDS'] ?? 8)
 const CLIENTS = 6
 /** containerd collects its garbage some seconds after a removal. */
 const SETTLED_MS = 20_000
