@@ -18,6 +18,8 @@ export interface Tree {
 }
 
 const MAX_LINKS = 40
+/** Entries and the directories that their names imply, of which one name may have thousands. */
+const MAX_NODES = 2_000_000
 
 /**
  * Follows symbolic links inside the tree: `..` stops at the root and absolute targets begin there, so nothing outside of it
@@ -103,6 +105,7 @@ export function archiveTree(archive: TarIndex, options: { ignored?: (path: strin
   const directory = (path: string): Node => ({ path, type: 'directory', mode: 0o755, uid: 0, gid: 0, sizeBytes: 0, mtimeMs: 0 })
   nodes.set('', archive.members.get('') ?? directory(''))
   const add = (node: Node): void => {
+    if (nodes.size > MAX_NODES) throw new EngineError('invalid', `the archive has more than ${MAX_NODES} files and directories`)
     if (node.type === 'directory' && !children.has(node.path)) children.set(node.path, new Set())
     nodes.set(node.path, options.rootOwned === true ? { ...node, uid: 0, gid: 0 } : node)
     const slash = node.path.lastIndexOf('/')

@@ -27,3 +27,8 @@ test('splitting keeps quotes and escapes together', () => {
   assert.deepEqual(splitWords('  ', '\\'), [])
   assert.deepEqual(expandWords('$P 8080 "$P"', n => vars[n], '\\'), ['80', '443', '8080', '80 443'])
 })
+
+test('variables of variables do not grow without an end', () => {
+  let a = 'x'.repeat(1000)
+  assert.throws(() => { for (let n = 0; n < 40; n++) a = expand('$A$A', () => a, '\\') }, { code: 'invalid', message: /longer than 1048576 characters/ })
+})

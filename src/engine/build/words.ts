@@ -28,9 +28,14 @@ export function splitWords(text: string, escape: string): string[] {
   return words
 }
 
-/** Removes quotes and escapes and puts variables in. Unknown variables are empty. Throws `invalid` for broken syntax. */
+/** Variables made of variables double with each line. */
+const MAX_EXPANDED = 1 << 20
+
+/** Removes quotes and escapes and puts variables in. Unknown variables are empty. Throws `invalid` for broken syntax, and for what grows too long. */
 export function expand(word: string, lookup: Lookup, escape: string): string {
-  return new Expander(word, lookup, escape).run()
+  const out = new Expander(word, lookup, escape).run()
+  if (out.length > MAX_EXPANDED) throw new EngineError('invalid', `"${word.slice(0, 80)}" is longer than ${MAX_EXPANDED} characters when its variables are put in`)
+  return out
 }
 
 /** As `expand`, and the result of an unquoted variable is split at blanks (EXPOSE $PORTS). */
