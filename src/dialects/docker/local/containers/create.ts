@@ -9,13 +9,14 @@ import { commandLine, mergeImageConfig } from '../../shared/image-defaults.ts'
 import { parseVolumesFrom, planMounts } from '../../shared/mounts.ts'
 import type { PlannedMount } from '../../shared/mounts.ts'
 import { checkName, newId, randomName, shortId } from '../../shared/names.ts'
-import { parseNetworkMode, sharedContainer } from '../../shared/network-mode.ts'
+import { parseNetworkMode } from '../../shared/network-mode.ts'
 import { nowMs } from '../../shared/time.ts'
 import { validateCreate } from '../../shared/validate.ts'
 import { Container } from './container.ts'
 import { dockerError, emit } from './context.ts'
 import type { Context } from './context.ts'
 import type { MachineFacts } from './host-facts.ts'
+import { keepJoined } from './joined.ts'
 import { checkLinks } from './links.ts'
 import type { ContainerRecord } from './records.ts'
 import { endpointSpec } from './sandbox.ts'
@@ -41,7 +42,7 @@ export async function createContainer(x: Context, request: CreateContainer): Pro
   const id = newId()
   config.Hostname ||= hostnameFor(hostConfig, id)
   checkLinks(x, hostConfig.Links)
-  checkShared(x, hostConfig)
+  keepJoined(x, hostConfig)
   const mounts = planMounts(config, hostConfig, inheritedMounts(x, hostConfig))
   checkBindSources(mounts)
   const record: ContainerRecord = {
@@ -64,7 +65,7 @@ export async function createContainer(x: Context, request: CreateContainer): Pro
 
 async function make(x: Context, c: Container): Promise<void> {
   const { id } = c
-  const spec = engineSpec(c.record, { facts: x.facts, cgroupParent: x.cgroupParent, idOf: (ref) => x.registry.resolve(ref).id })
+  const spec = engineSpec(c.record, { facts: x.facts, cgroupParent: x.cgroupParent, idOf: (ref) => x.registry.find(ref)?.id ?? ref })
   const made = await Promise.allSettled([x.engine.containers.create(spec), makeVolumes(x, c)])
   try {
     for (const m of made) if (m.status === 'rejected') throw m.reason
@@ -155,21 +156,6 @@ function checkPlatform(request: CreateContainer, image: { os: string; architectu
 function hostnameFor(h: HostConfig, id: string): string {
   if (parseNetworkMode(h.NetworkMode).kind === 'host' || h.UTSMode === 'host') return machineName()
   return parseNetworkMode(h.NetworkMode).kind === 'container' ? '' : shortId(id)
-}
-
-/** Other containers whose namespaces are shared must exist; the id is kept, so that a renamed one is found. */
-function checkShared(x: Context, h: HostConfig): void {
-  const net = parseNetworkMode(h.NetworkMode)
-  if (net.kind === 'container') h.NetworkMode = `container:${x.registry.resolve(net.name).id}`
-  const pid = sharedContainer(h.PidMode)
-  if (pid !== undefined) h.PidMode = `container:${x.registry.resolve(pid).id}`
-  const ipc = sharedContainer(h.IpcMode)
-  if (ipc === undefined) return
-  const other = x.registry.resolve(ipc)
-  if (['private', 'none'].includes(other.record.hostConfig.IpcMode ?? '') && other.record.hostConfig.IpcMode === 'none') {
-    throw new DockerError('failed', `can't join IPC of container ${other.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`)
-  }
-  h.IpcMode = `container:${other.id}`
 }
 
 function inheritedMounts(x: Context, h: HostConfig): PlannedMount[] {

@@ -11,6 +11,7 @@ import { nowMs } from '../../shared/time.ts'
 import type { Container } from './container.ts'
 import { dockerError, emit, saveSoon } from './context.ts'
 import type { Context } from './context.ts'
+import { checkJoined } from './joined.ts'
 import { noteNetworks, openSandbox } from './sandbox.ts'
 import { engineMounts, environment, hostNames } from './spec.ts'
 
@@ -70,6 +71,7 @@ export class Lifecycle {
     let network: Promise<void> | undefined
     try {
       makeBindSources(c)
+      checkJoined(x, c)
       const [opened, volumePaths] = await both(openSandbox(x, c), mountVolumes(x, c, c.id, (name) => { mounted.push(name) }))
       // Names of the other container's, which is known only now.
       const shared = parseNetworkMode(c.record.hostConfig.NetworkMode).kind === 'container'

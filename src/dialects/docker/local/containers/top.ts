@@ -17,7 +17,8 @@ export async function top(x: Context, c: Container, psArgs: string): Promise<{ T
   const { stdout } = await promisify(execFile)('ps', args.length === 0 ? ['-ef'] : args, { maxBuffer: MAX_OUTPUT_BYTES, timeout: PS_MS })
     .catch((e: Error & { stderr?: string; code?: unknown }) => {
       if (e.code === 'ENOENT') throw new DockerError('failed', 'ps: executable file not found in $PATH: install the package procps')
-      throw new DockerError('failed', `error running ps: ${(e.stderr ?? '').trim() || e.message}`)
+      // Its first line says what is wrong, the others how ps is called.
+      throw new DockerError('failed', `ps: ${(e.stderr ?? '').trim().split('\n')[0] || e.message}`)
     })
   const result = parsePs(stdout, new Set(pids))
   emit(x, c, 'top')
