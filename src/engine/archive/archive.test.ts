@@ -66,6 +66,19 @@ test('members are indexed with their content', async () => {
   await i.close()
 })
 
+test('the padding of the last member may be missing, its content not', async () => {
+  const whole = await buffer(archive([{ name: 'a' }, 'first'], [{ name: 'b' }, 'x'.repeat(600)]))
+  const contentEnd = 512 + 512 + 512 + 600
+  for (const length of [contentEnd, contentEnd + 1, contentEnd + 423]) {
+    const i = await index(Readable.from([whole.subarray(0, length)]))
+    assert.equal(await text(i.read(i.members.get('b')!)), 'x'.repeat(600))
+    await i.close()
+  }
+  for (const length of [contentEnd - 1, contentEnd - 88, contentEnd - 89, contentEnd - 600, contentEnd - 700]) {
+    await assert.rejects(index(Readable.from([whole.subarray(0, length)])), /the archive cannot be read/, `${length} bytes`)
+  }
+})
+
 test('hostile archives are refused', async () => {
   const refused = (s: Readable, pattern: RegExp, l = limits) =>
     assert.rejects(index(s, l), (e: Error & { code?: string }) => e.code === 'invalid' && pattern.test(e.message))

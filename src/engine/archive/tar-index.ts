@@ -5,10 +5,13 @@
 import { createHash } from 'node:crypto'
 import { open, unlink } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
-import { Readable } from 'node:stream'
+import { Readable, Transform } from 'node:stream'
 import { extract } from 'tar-stream'
+import type { Header } from 'tar-stream'
 import { EngineError } from '../engine.ts'
 import { entryName } from './entry-name.ts'
+
+const BLOCK_BYTES = 512
 
 export interface TarMember {
   /** Relative to the root; '' is the root. */
@@ -84,12 +87,15 @@ async function spoolMembers(stream: Readable, spool: FileHandle, limits: TarLimi
   const hardLinks: { path: string; target: string }[] = []
   let written = 0
   let seen = 0
+  let contentEnd = 0
   const tar = extract()
+  const padded = new Padded()
   stream.on('error', e => tar.destroy(e))
-  stream.pipe(tar)
+  stream.pipe(padded).pipe(tar)
   try {
     for await (const entry of tar) {
-      const h = entry.header
+      const h: Header & { byteOffset?: number } = entry.header
+      contentEnd = (h.byteOffset ?? 0) + (h.type === 'directory' ? 0 : h.size ?? 0)
       const path = entryName(h.name)
       if (++seen > limits.maxMembers) throw new EngineError('invalid', `the archive has more than ${limits.maxMembers} members`)
       const directory = h.type === 'directory'
@@ -124,6 +130,7 @@ async function spoolMembers(stream: Readable, spool: FileHandle, limits: TarLimi
       entry.resume()
       await drained(entry as unknown as Readable)
     }
+    if (contentEnd > padded.readBytes) throw new Error('it ends within a file')
   } catch (e) {
     if (e instanceof EngineError) throw e
     throw new EngineError('invalid', `the archive cannot be read: ${e instanceof Error ? e.message : String(e)}`)
@@ -134,6 +141,22 @@ async function spoolMembers(stream: Readable, spool: FileHandle, limits: TarLimi
     members.set(link.path, { ...to, path: link.path })
   }
   return members
+}
+
+/** Fills the last block: the docker command leaves its padding out where it puts a Dockerfile from standard input into the context. */
+class Padded extends Transform {
+  readBytes = 0
+
+  override _transform(chunk: Buffer, _: BufferEncoding, done: (error: Error | null, data: Buffer) => void): void {
+    this.readBytes += chunk.length
+    done(null, chunk)
+  }
+
+  override _flush(done: (error: Error | null, data?: Buffer) => void): void {
+    const rest = this.readBytes % BLOCK_BYTES
+    if (rest === 0) done(null)
+    else done(null, Buffer.alloc(BLOCK_BYTES - rest))
+  }
 }
 
 async function writeAll(file: FileHandle, data: Buffer, position: number): Promise<void> {
