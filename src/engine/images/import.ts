@@ -1,15 +1,13 @@
 /** Root file systems as images of one layer. */
-import { createHash, randomBytes } from 'node:crypto'
-import { Transform, pipeline } from 'node:stream'
+import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { constants, createZstdCompress } from 'node:zlib'
 import { decompress } from '../archive/compression.ts'
 import { EngineError } from '../engine.ts'
 import type { ImageConfig, ImageInfo, ImportOptions } from '../engine.ts'
 import { nameImage, writeImage } from './assemble.ts'
 import type { ImageContext } from './assemble.ts'
 import { ingestStream, withLease } from './content.ts'
-import { OCI_CONFIG, OCI_LAYER_ZSTD, OCI_MANIFEST } from './media-types.ts'
+import { OCI_CONFIG, OCI_LAYER, OCI_MANIFEST } from './media-types.ts'
 import type { ConfigFile, Descriptor, RuntimeConfig } from './media-types.ts'
 import { parsePlatform } from './platform.ts'
 import { formatReference, parseReference } from './reference.ts'
@@ -32,25 +30,11 @@ export async function importRootfs(
   const { os, architecture, variant } = options.platform === undefined ? x.platform : parsePlatform(options.platform)
   return withLease(x.containerd, 'import', async lease => {
     const { stream } = await decompress(tar)
-    const hash = createHash('sha256')
-    let plainBytes = 0
-    const tap = new Transform({
-      highWaterMark: 1 << 20,
-      transform(chunk: Buffer, _encoding, done) {
-        hash.update(chunk)
-        plainBytes += chunk.length
-        done(null, chunk)
-      },
-    })
-    // The lowest level is several times faster than the line to a peer, and most of the gain.
-    const zstd = createZstdCompress({ chunkSize: 1 << 20, params: { [constants.ZSTD_c_compressionLevel]: 1 } })
-    pipeline(stream, tap, zstd, () => {
-      // pipeline destroys `zstd` with the cause, which the reader below sees.
-    })
-    const blob = await ingestStream(x.containerd, `import-${randomBytes(8).toString('hex')}`, zstd, lease)
-    if (plainBytes === 0) throw new EngineError('invalid', 'nothing to import: the archive is empty')
-    const diffId = `sha256:${hash.digest('hex')}`
-    const layer: Descriptor = { mediaType: OCI_LAYER_ZSTD, ...blob }
+    // Kept plain, as the layers of builds are: packing takes several times as long as all the rest.
+    const blob = await ingestStream(x.containerd, `import-${randomBytes(8).toString('hex')}`, stream, lease)
+    if (blob.size === 0) throw new EngineError('invalid', 'nothing to import: the archive is empty')
+    const diffId = blob.digest
+    const layer: Descriptor = { mediaType: OCI_LAYER, ...blob }
     const chain = await x.unpacker.layer('', diffId, layer, Promise.resolve(), lease)
     const created = new Date().toISOString()
     const config: ConfigFile = {
