@@ -531,6 +531,8 @@ export interface BuildOptions {
   /** Path of the Dockerfile inside the context; default `Dockerfile`. */
   dockerfile?: string
   tags: string[]
+  /** An image that loses its last name to this build stays, untagged, as Docker has it. */
+  keepReplaced?: boolean
   /** null takes nothing over a default: Docker's `--build-arg NAME` without a value of the client's. */
   buildArgs?: Record<string, string | null>
   target?: string

@@ -9,10 +9,11 @@ import type { TarIndex } from '../archive/tar-index.ts'
 import { EngineError } from '../engine.ts'
 import type { BuildCacheEntry, Builder, BuildNetwork, BuildOptions, ImageInfo } from '../engine.ts'
 import { imageDocuments, nameImage, writeImage } from '../images/assemble.ts'
+import { sha256 } from '../images/content.ts'
 import type { EngineImages } from '../images/index.ts'
 import { OCI_CONFIG, OCI_MANIFEST } from '../images/media-types.ts'
 import { familiar, formatReference, parseReference } from '../images/reference.ts'
-import { toInfo } from '../images/store.ts'
+import { KEPT, toInfo } from '../images/store.ts'
 import { parsePlatform } from '../images/platform.ts'
 import { BuildCache } from './cache.ts'
 import { CacheMounts } from './cache-mounts.ts'
@@ -100,14 +101,14 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
     signal.throwIfAborted()
     const types = { config: OCI_CONFIG, manifest: OCI_MANIFEST }
     const { target } = imageDocuments(bytes, types, result.layers)
-    // An image without a name has nothing that keeps it; a nameless build is kept under its digest.
-    const names = tags.length > 0 ? tags : [`localhost/built@${target.digest}`]
-    const stale = names.filter(n => x.store.record(n)?.targetDigest !== target.digest)
+    const stale = tags.filter(n => x.store.record(n)?.targetDigest !== target.digest)
+    // A build without tags is kept untagged, unless the image has a name of another build's.
+    const made = tags.length > 0 ? stale.length > 0 : !(await x.store.recordsOf(sha256(bytes))).some(r => !r.name.startsWith(KEPT))
     let info: ImageInfo
-    if (stale.length > 0) {
+    if (made) {
       await lease.open()
       await writeImage(x, bytes, types, result.layers, result.chainId, lease.id)
-      info = await nameImage(x, stale, target, lease.id)
+      info = await nameImage(x, stale, target, lease.id, { keepReplaced: options.keepReplaced === true })
       if (result.baseImage !== undefined) await x.parents.set(info.id, result.baseImage)
     } else {
       const resolved = await x.store.resolve(target)

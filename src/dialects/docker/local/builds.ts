@@ -65,7 +65,8 @@ function toOptions(r: BuildRequest, context: Readable, dockerfile: string | unde
     ...(r.cpusetCpus ? { cpusetCpus: r.cpusetCpus } : {}), ...(r.cpusetMems ? { cpusetMems: r.cpusetMems } : {}),
   }
   return {
-    context, tags: r.tags, buildArgs: r.buildArgs, labels: r.labels, noCache: r.noCache, pull: r.pull, cacheFrom: r.cacheFrom, extraHosts: r.extraHosts,
+    context, tags: r.tags, keepReplaced: true,
+    buildArgs: r.buildArgs, labels: r.labels, noCache: r.noCache, pull: r.pull, cacheFrom: r.cacheFrom, extraHosts: r.extraHosts,
     auths: Object.fromEntries(Object.entries(r.auths).map(([host, auth]) => [registryHost(host), toAuth(auth)])),
     limits: {
       resources, ulimits: r.ulimits.map(u => ({ name: u.Name, soft: u.Soft, hard: u.Hard })),
