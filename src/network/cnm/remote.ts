@@ -3,7 +3,8 @@ import type { Plugin, Plugins } from '../../plugins/index.ts'
 import { PluginError } from '../../plugins/index.ts'
 import { CnmError } from './cnm.ts'
 import type { EndpointRecord, NetworkPool, NetworkRecord } from './records.ts'
-import { withoutPrefix } from './ip.ts'
+import { parseAddress, parseSubnet, withoutPrefix } from './ip.ts'
+import { checkInterfaceName, isMac } from './names.ts'
 
 /** A plugin's failure in this room's terms; its words stay. */
 async function asked<T>(work: Promise<T>): Promise<T> {
@@ -20,6 +21,35 @@ async function attempted(work: Promise<unknown>): Promise<void> {
   await work.catch((error: unknown) => {
     if (!(error instanceof PluginError) && !(error instanceof CnmError)) throw error
   })
+}
+
+/** What a plugin says goes into batches for the kernel, where a blank or a newline would begin something else. '' if it says nothing. */
+function checked(text: unknown, isValid: (text: string) => boolean, what: string): string {
+  if (text === undefined || text === null || text === '') return ''
+  if (typeof text !== 'string' || !isValid(text)) throw new CnmError('failed', `the plugin answered ${JSON.stringify(text).slice(0, 100)}, which is no ${what}`)
+  return text
+}
+
+/** With or without prefix. */
+function checkedAddress(text: unknown): string {
+  return checked(text, (each) => parseAddress(each) !== undefined || parseSubnet(each) !== undefined, 'IP address')
+}
+
+function checkedLink(text: unknown, suffix = ''): string {
+  return checked(text, (each) => {
+    checkInterfaceName(each + suffix, 'interface name from the plugin')
+    return true
+  }, 'name of an interface')
+}
+
+/** As the work fails, what it was done on is undone. */
+async function orUndo<T>(work: () => T, undo: () => Promise<void>): Promise<T> {
+  try {
+    return work()
+  } catch (error) {
+    await undo()
+    throw error
+  }
 }
 
 export interface Joined {
@@ -81,23 +111,33 @@ export class RemoteNetworks {
         Interface: { Address: endpoint.ipv4, AddressIPv6: endpoint.ipv6, MacAddress: endpoint.spec.mac ?? '' },
         Options: { ...endpoint.spec.driverOptions },
       }))
-    endpoint.ipv4 ||= Interface?.Address ?? ''
-    endpoint.ipv6 ||= Interface?.AddressIPv6 ?? ''
-    endpoint.mac = endpoint.spec.mac ?? Interface?.MacAddress ?? ''
+    await orUndo(() => {
+      const { ipv4, ipv6, mac } = {
+        ipv4: checkedAddress(Interface?.Address), ipv6: checkedAddress(Interface?.AddressIPv6), mac: checked(Interface?.MacAddress, isMac, 'MAC address'),
+      }
+      endpoint.ipv4 ||= ipv4
+      endpoint.ipv6 ||= ipv6
+      endpoint.mac = endpoint.spec.mac ?? mac
+    }, () => this.deleteEndpoint(network, endpoint))
   }
 
   async join(network: NetworkRecord, endpoint: EndpointRecord, sandboxKey: string): Promise<Joined> {
     const plugin = await this.#driver(network.driver)
     const answer = await asked(plugin.call<JoinAnswer>('NetworkDriver.Join',
       { NetworkID: network.id, EndpointID: endpoint.id, SandboxKey: sandboxKey, Options: {} }))
-    const { SrcName = '', DstName, DstPrefix } = answer.InterfaceName ?? {}
-    return {
-      source: SrcName, prefix: DstPrefix === undefined || DstPrefix === '' ? 'eth' : DstPrefix, name: DstName === '' ? undefined : DstName,
-      gateway: answer.Gateway ?? '', gatewayV6: answer.GatewayIPv6 ?? '',
-      // Type 1: reached through the interface itself.
-      routes: (answer.StaticRoutes ?? []).map(({ Destination, RouteType, NextHop }) => (
-        { destination: Destination, ...(RouteType === 0 && NextHop !== undefined && NextHop !== '' ? { nextHop: NextHop } : {}) })),
-    }
+    return orUndo(() => {
+      const { SrcName, DstName, DstPrefix } = answer.InterfaceName ?? {}
+      const name = checkedLink(DstName)
+      return {
+        source: checkedLink(SrcName), prefix: checkedLink(DstPrefix, '0') || 'eth', name: name === '' ? undefined : name,
+        gateway: checkedAddress(answer.Gateway), gatewayV6: checkedAddress(answer.GatewayIPv6),
+        // Type 1: reached through the interface itself.
+        routes: (answer.StaticRoutes ?? []).map(({ Destination, RouteType, NextHop }) => {
+          const nextHop = checkedAddress(NextHop)
+          return { destination: checkedAddress(Destination), ...(RouteType === 0 && nextHop !== '' ? { nextHop } : {}) }
+        }),
+      }
+    }, () => this.leave(network, endpoint))
   }
 
   async leave(network: NetworkRecord, endpoint: EndpointRecord): Promise<void> {
@@ -128,22 +168,23 @@ export class RemoteIpam {
     const answer = await asked(plugin.call<{ PoolID: string; Pool: string; Data?: Record<string, string> }>('IpamDriver.RequestPool', {
       AddressSpace: spaces.LocalDefaultAddressSpace ?? '', Pool: wish.subnet ?? '', SubPool: wish.range ?? '', Options: options, V6: v6,
     }))
-    const pool: NetworkPool = { subnet: answer.Pool, poolId: answer.PoolID, ...(wish.range === undefined ? {} : { range: wish.range }) }
+    const subnet = checked(answer.Pool, (text) => parseSubnet(text) !== undefined, 'subnet')
+    const pool: NetworkPool = { subnet, poolId: answer.PoolID, ...(wish.range === undefined ? {} : { range: wish.range }) }
     const leased: string[] = []
     try {
       const said = answer.Data?.['com.docker.network.gateway']
       if (said !== undefined && wish.gateway === undefined) {
-        pool.gateway = withoutPrefix(said)
+        pool.gateway = withoutPrefix(checkedAddress(said))
       } else {
         const given = await asked(plugin.call<{ Address: string }>('IpamDriver.RequestAddress',
           { PoolID: answer.PoolID, Address: wish.gateway ?? '', Options: { RequestAddressType: 'com.docker.network.gateway' } }))
-        pool.gateway = withoutPrefix(given.Address)
+        pool.gateway = withoutPrefix(checkedAddress(given.Address))
         pool.gatewayLeased = true
         leased.push(pool.gateway)
       }
       for (const [name, address] of Object.entries(wish.auxiliary ?? {})) {
         const given = await asked(plugin.call<{ Address: string }>('IpamDriver.RequestAddress', { PoolID: answer.PoolID, Address: address, Options: {} }))
-        pool.auxiliary = { ...pool.auxiliary, [name]: withoutPrefix(given.Address) }
+        pool.auxiliary = { ...pool.auxiliary, [name]: withoutPrefix(checkedAddress(given.Address)) }
         leased.push(withoutPrefix(given.Address))
       }
       return pool
@@ -164,7 +205,8 @@ export class RemoteIpam {
   async requestAddress(driver: string, pool: NetworkPool, wish: string | undefined, mac: string | undefined): Promise<string> {
     const options = mac === undefined ? {} : { 'com.docker.network.endpoint.macaddress': mac }
     const plugin = await this.#driver(driver)
-    return (await asked(plugin.call<{ Address: string }>('IpamDriver.RequestAddress', { PoolID: pool.poolId, Address: wish ?? '', Options: options }))).Address
+    const { Address } = await asked(plugin.call<{ Address: string }>('IpamDriver.RequestAddress', { PoolID: pool.poolId, Address: wish ?? '', Options: options }))
+    return checkedAddress(Address)
   }
 
   async releaseAddress(driver: string, pool: NetworkPool, address: string): Promise<void> {
