@@ -88,5 +88,7 @@ test('hostile archives are refused', async () => {
   await refused(archive([{ name: 'h', type: 'link', linkname: '/etc/shadow' }]), /no file of the archive/)
   await refused(archive([{ name: 'big' }, 'x'.repeat(2000)]), /more than 1000 bytes/, { ...limits, maxBytes: 1000 })
   await refused(archive([{ name: 'a' }], [{ name: 'b' }], [{ name: 'c' }]), /more than 2 members/, { ...limits, maxMembers: 2 })
+  const long = (n: number) => ({ name: `${n}${'x'.repeat(4_000_000)}` })
+  await refused(archive(...Array.from({ length: 17 }, (_, i): [{ name: string }] => [long(i)])), /names are longer than/)
   await refused(Readable.from([Buffer.alloc(2048, 'garbage')]), /cannot be read/)
 })

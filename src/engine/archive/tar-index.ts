@@ -40,6 +40,9 @@ export interface TarLimits {
   special?: 'refuse' | 'skip'
 }
 
+/** Names and targets of links stay in memory, and one may have megabytes: no real archive has so many bytes of them. */
+const MAX_NAME_BYTES = 64 << 20
+
 export interface TarIndex {
   members: Map<string, TarMember>
   read(member: TarMember): Readable
@@ -87,6 +90,7 @@ async function spoolMembers(stream: Readable, spool: FileHandle, limits: TarLimi
   const hardLinks: { path: string; target: string }[] = []
   let written = 0
   let seen = 0
+  let nameBytes = 0
   let contentEnd = 0
   const tar = extract()
   const padded = new Padded()
@@ -98,6 +102,8 @@ async function spoolMembers(stream: Readable, spool: FileHandle, limits: TarLimi
       contentEnd = (h.byteOffset ?? 0) + (h.type === 'directory' ? 0 : h.size ?? 0)
       const path = entryName(h.name)
       if (++seen > limits.maxMembers) throw new EngineError('invalid', `the archive has more than ${limits.maxMembers} members`)
+      nameBytes += path.length + (h.linkname?.length ?? 0)
+      if (nameBytes > MAX_NAME_BYTES) throw new EngineError('invalid', `the archive's names are longer than ${MAX_NAME_BYTES} bytes together`)
       const directory = h.type === 'directory'
       if (!directory && limits.keep?.(path) === false) {
         entry.resume()
