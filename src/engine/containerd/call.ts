@@ -19,7 +19,9 @@ export interface CallHandlers {
   onEnd(error?: Error): void
 }
 
-const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INADEQUATE_SECURITY, NGHTTP2_NO_ERROR } = constants
+const {
+  NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INADEQUATE_SECURITY, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR,
+} = constants
 
 export class Call {
   readonly #method: Method
@@ -170,6 +172,8 @@ function lost(rstCode: number): { code: number; text: string } {
     case NGHTTP2_ENHANCE_YOUR_CALM: return { code: Code.resourceExhausted, text: 'containerd is overloaded' }
     case NGHTTP2_INADEQUATE_SECURITY: return { code: Code.permissionDenied, text: 'containerd demands another connection' }
     case NGHTTP2_NO_ERROR:
+    // Node's word for a connection that broke.
+    case NGHTTP2_INTERNAL_ERROR:
     case NGHTTP2_CANCEL: return { code: Code.unavailable, text: 'the connection to containerd was lost' }
     default: return { code: Code.internal, text: `containerd reset the call with HTTP/2 error ${rstCode}` }
   }

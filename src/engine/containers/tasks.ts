@@ -115,7 +115,10 @@ export class Tasks {
         await this.#client.tasks.create(task)
         return
       } catch (e) {
-        if (!/failed to start shim: mkdir .*: file exists/.test((e as Error).message) || Date.now() > end) throw e
+        if (Date.now() > end) throw e
+        // Of a start that failed when containerd was lost, and could not be cleared away.
+        if (hasCode(e, Code.alreadyExists)) await this.delete(task.containerId)
+        else if (!/failed to start shim: mkdir .*: file exists/.test((e as Error).message)) throw e
       }
     }
   }

@@ -21,6 +21,7 @@ const KILL_MS = 10_000
 /** An exit waits this long for its output to be read by those attached. */
 const DRAIN_MS = 2000
 const DEFAULT_STOP_SIGNAL = 'SIGTERM'
+const UNAVAILABLE_RETRY_MS = 1000
 
 export interface LifecycleHooks {
   /** It runs: since `startedAtMs`. `adopted`: it ran before this process began. */
@@ -191,7 +192,14 @@ export class Lifecycle {
     c.locked(async () => {
       if (!c.restarting || c.removing || this.#closed) return
       await this.#start(c)
-    }).catch((e: unknown) => { this.#x.logger.warn(`container ${c.id} could not be restarted`, { error: String(e) }) })
+    }).catch((e: unknown) => {
+      this.#x.logger.warn(`container ${c.id} could not be restarted`, { error: String(e) })
+      if (this.#closed || c.removing || c.alive || !(e instanceof DockerError) || e.kind !== 'unavailable') return
+      // What it stands on is away for a moment.
+      Object.assign(c, { running: true, restarting: true })
+      c.changed()
+      c.restartTimer = setTimeout(() => { this.#restartByPolicy(c) }, UNAVAILABLE_RETRY_MS)
+    })
   }
 
   /** When this process begins: for one whose policy wants it to run. */
