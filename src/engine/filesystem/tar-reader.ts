@@ -8,6 +8,8 @@ import type { EntryType, Extent, RawHeader } from './tar-header.ts'
 const MAX_META_BYTES = 1 << 20
 /** A sparse file in more pieces than this is refused. */
 const MAX_EXTENTS = 1 << 18
+/** Of their list: twice as many numbers of at most 16 digits, and a newline each. */
+const MAX_MAP_BYTES = MAX_EXTENTS * 2 * 17 + 1024
 
 export interface TarEntry {
   /** As it stands in the archive. */
@@ -120,14 +122,21 @@ async function sparseMap(source: ByteSource, raw: RawHeader, values: Map<string,
   const list = values.get('GNU.sparse.map')
   if (list !== undefined) return { extents: pairs(list.toString('latin1').split(',')), realSize, headBytes: 0 }
   if (values.get('GNU.sparse.major')?.toString() !== '1') return undefined
-  let head = Buffer.alloc(0)
-  for (;;) {
-    const lines = head.toString('latin1').split('\n')
-    const count = Number(lines[0])
-    if (count > MAX_EXTENTS || head.length > stored) throw new EngineError('invalid', 'a sparse file in the archive has a broken map')
-    if (lines.length > 1 && lines.length > count * 2 + 1) return { extents: pairs(lines.slice(1, 1 + count * 2)), realSize, headBytes: head.length }
-    head = Buffer.concat([head, await source.read(BLOCK_BYTES)])
+  const read: Buffer[] = []
+  let lines = 0
+  for (let wanted = Infinity; lines < wanted;) {
+    if (read.length * BLOCK_BYTES >= Math.min(stored, MAX_MAP_BYTES)) throw new EngineError('invalid', 'a sparse file in the archive has a broken map')
+    const block = await source.read(BLOCK_BYTES)
+    read.push(block)
+    for (let at = block.indexOf(10); at >= 0; at = block.indexOf(10, at + 1)) lines++
+    if (wanted === Infinity && lines > 0) {
+      const count = Number(Buffer.concat(read).toString('latin1').split('\n', 1)[0])
+      if (!Number.isInteger(count) || count < 0 || count > MAX_EXTENTS) throw new EngineError('invalid', 'a sparse file in the archive has a broken map')
+      wanted = 1 + count * 2
+    }
   }
+  const [count, ...numbers] = Buffer.concat(read).toString('latin1').split('\n')
+  return { extents: pairs(numbers.slice(0, Number(count) * 2)), realSize, headBytes: read.length * BLOCK_BYTES }
 }
 
 function pairs(numbers: string[]): Extent[] {
