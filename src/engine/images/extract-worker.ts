@@ -106,6 +106,10 @@ function enter(h: Header): number | undefined {
   if (pax['uid'] !== undefined) h.uid = Number(pax['uid'])
   if (pax['gid'] !== undefined) h.gid = Number(pax['gid'])
   if (![h.uid, h.gid, h.mode].every(n => Number.isSafeInteger(n))) throw new Unsure('owner')
+  // Bytes that are no UTF-8 were replaced on the way: the files would have other names.
+  if (`${h.name}${h.linkname ?? ''}`.includes('\ufffd')) throw new Unsure('name')
+  // What such entries bring along others take for nothing, and read the next header there.
+  if (h.type !== 'file' && h.type !== 'contiguous-file' && (h.size ?? 0) > 0) throw new Unsure('size')
   const path = entryName(h.name)
   if (path === '') {
     if (h.type !== 'directory') throw new Unsure('root')
