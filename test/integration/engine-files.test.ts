@@ -141,6 +141,9 @@ for (const state of ['running', 'exited', 'created'] as const) {
       assert.equal(readFileSync(join(volume, 'new'), 'utf8'), 'from outside')
       assert.equal((await read(id, '/data/vol/kept')).get('kept')?.text, 'in the volume')
       await assert.rejects(put(id, '/frozen', archive([{ name: 'x' }])), code('invalid', /mounted volume is marked read-only/))
+      // Also from above, where only the kernel sees where it leads.
+      await assert.rejects(put(id, '/', archive([{ name: 'frozen/above' }, 'x'])), code('invalid', /marked read-only/))
+      assert.equal(existsSync(join(volume, 'above')), false)
       await assert.rejects(put(id, '/etc/passwd', archive([{ name: 'x' }])), code('invalid', /extraction point is not a directory/))
       await assert.rejects(put(id, '/nowhere', archive([{ name: 'x' }])), code('not-found', /Could not find the file \/nowhere/))
     })

@@ -246,7 +246,7 @@ export class ContainerFiles {
     try {
       for (const m of ociMounts({ ...withMounts(entry.record.spec, mounts), init: false }, { cgroupV2: false })) {
         if (m.type !== 'bind' || m.destination === '/sys' || m.destination === '/dev/shm') continue
-        await bindInto(view, root, m.source, m.destination)
+        if (await bindInto(view, root, m.source, m.destination) && !m.options.includes('rw')) await protect(view, root, m.destination)
       }
     } catch (e) {
       await close()
@@ -263,8 +263,8 @@ function writable(m: SnapshotMount): SnapshotMount { return m.type === 'bind' ? 
 
 function withMounts(spec: ContainerSpec, mounts: Mount[] | undefined): ContainerSpec { return mounts === undefined ? spec : { ...spec, mounts } }
 
-/** A volume or file over its place, which is made as a runtime would make it. What does not fit is left as it is. */
-async function bindInto(view: View, root: Root, source: string, destination: string): Promise<void> {
+/** A volume or file over its place, which is made as a runtime would make it. What does not fit is left as it is: false. */
+async function bindInto(view: View, root: Root, source: string, destination: string): Promise<boolean> {
   let directory: boolean
   try {
     const fd = openSync(source, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_DIRECTORY)
@@ -274,11 +274,11 @@ async function bindInto(view: View, root: Root, source: string, destination: str
     directory = false
   }
   const found = root.find(directory ? destination : dirname(destination), { followLast: true, makeDirectories: true })
-  if (found === undefined) return
+  if (found === undefined) return false
   try {
     if (directory) {
       if (found.stats.isDirectory()) await view.bind(source, found.fd)
-      return
+      return found.stats.isDirectory()
     }
     let file = root.find(destination, { followLast: true })
     if (file === undefined && found.stats.isDirectory()) {
@@ -290,14 +290,26 @@ async function bindInto(view: View, root: Root, source: string, destination: str
       }
       file = root.find(destination, { followLast: true })
     }
-    if (file === undefined || !file.stats.isFile()) { file?.close(); return }
+    if (file === undefined || !file.stats.isFile()) { file?.close(); return false }
     try {
       await view.bind(source, file.fd)
+      return true
     } finally {
       file.close()
     }
   } finally {
     found.close()
+  }
+}
+
+/** What is mounted there may lie below a directory that is written to: the kernel refuses it as in the container. */
+async function protect(view: View, root: Root, destination: string): Promise<void> {
+  const mounted = root.find(destination, { followLast: true })
+  if (mounted === undefined) return
+  try {
+    await view.protect(mounted.fd)
+  } finally {
+    mounted.close()
   }
 }
 

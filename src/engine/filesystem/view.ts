@@ -19,6 +19,8 @@ export interface View {
   root(name: string): Root
   /** Mounts a directory of the machine over one of a tree, opened through {@link root}; `target` is its descriptor. */
   bind(source: string, target: number): Promise<void>
+  /** Lets nothing be written through a mount; `root` is the descriptor of its own root, opened after {@link bind}. */
+  protect(root: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -47,13 +49,14 @@ export async function openView(dir: string, mounts: ViewMounts): Promise<View> {
   const ready = await Promise.race([once(holder.stdout, 'data').then(() => true), gone.then(() => false)])
   if (!ready) throw new EngineError('failed', `the container's file system cannot be mounted: ${stderr.trim()}`)
   const path = (name: string): string => `/proc/${holder.pid}/root${join(dir, name)}`
+  // As they stand: mount's own look at the paths would follow what we have opened.
+  const mount = (options: string[], source: string, target: number): Promise<void> => (
+    run('nsenter', [`--mount=/proc/${holder.pid}/ns/mnt`, '--', 'mount', '-n', '-c', ...options, '--', source, `/proc/${process.pid}/fd/${target}`]))
   return {
     path,
     root: (name) => new Root(path(name)),
-    bind: async (source, target) => {
-      // As it stands: mount's own look at the paths would follow what we have opened.
-      await run('nsenter', [`--mount=/proc/${holder.pid}/ns/mnt`, '--', 'mount', '-n', '-c', '--rbind', '--', source, `/proc/${process.pid}/fd/${target}`])
-    },
+    bind: (source, target) => mount(['--rbind'], source, target),
+    protect: (root) => mount(['-o', 'remount,bind,ro'], 'none', root),
     close: async () => {
       holder.stdin.end()
       await gone
