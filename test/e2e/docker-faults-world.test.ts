@@ -202,7 +202,9 @@ describe('hostile peers', { skip }, () => {
       const left = Array.from({ length: containers }, (_, n) => `crowd-${round}-${n}`)
       const each = async (work: (name: string) => Promise<unknown>): Promise<void> => {
         const queue = [...left]
-        await Promise.all(Array.from({ length: clients }, async () => { for (let name = queue.shift(); name !== undefined; name = queue.shift()) await work(name) }))
+        await Promise.all(Array.from({ length: clients }, async () => {
+          for (let name = queue.shift(); name !== undefined; name = queue.shift()) await work(name)
+        }))
       }
       await each(async name => {
         await api.ok('POST', `/containers/create?name=${name}`, { Image: 'busybox', Cmd: ['sleep', '1000'] })

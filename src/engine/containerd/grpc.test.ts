@@ -132,7 +132,8 @@ describe('gRPC', () => {
       [(stream) => { begin(stream); stream.write(Buffer.of(0, 0xff, 0, 0, 0)) }, Code.resourceExhausted, /4278190080 bytes/],
       [(stream) => { stream.respond({ ':status': 503 }, { endStream: true }) }, Code.unavailable, /HTTP status 503/],
       [(stream) => { stream.close(7) }, Code.unavailable, /refused/],
-      [(stream) => { stream.close(2) }, Code.internal, /error 2/],
+      [(stream) => { stream.close(2) }, Code.unavailable, /lost/],
+      [(stream) => { stream.close(1) }, Code.internal, /error 1/],
     ]
     for (const [answer, code, text] of answers) {
       peer.answer = answer
