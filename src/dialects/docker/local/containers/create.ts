@@ -137,6 +137,10 @@ function dropUnsupported(h: HostConfig, facts: MachineFacts, warnings: string[])
       h.MemorySwap = -1
     }
   }
+  if ((h.BlkioWeight ?? 0) > 0 && !facts.blkioWeight) {
+    warnings.push('Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.')
+    h.BlkioWeight = 0
+  }
   if (!facts.cgroupV2) return
   if (h.MemorySwappiness != null && h.MemorySwappiness !== -1) {
     warnings.push('Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.')

@@ -9,6 +9,8 @@ export interface MachineFacts extends HostFacts {
   cgroupV2: boolean
   /** The kernel keeps account of swap. */
   swapLimit: boolean
+  /** The kernel shares out block devices by weight. */
+  blkioWeight: boolean
 }
 
 export function readHostFacts(): MachineFacts {
@@ -19,6 +21,7 @@ export function readHostFacts(): MachineFacts {
     runtimes: ['runc', 'io.containerd.runc.v2', ...(inPath('crun') ? ['crun'] : [])],
     cgroupV2,
     swapLimit: cgroupV2 ? existsSync('/proc/swaps') : existsSync('/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes'),
+    blkioWeight: cgroupV2 || ['blkio.weight', 'blkio.bfq.weight'].some((f) => existsSync(join('/sys/fs/cgroup/blkio', f))),
   }
 }
 
