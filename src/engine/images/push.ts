@@ -11,7 +11,7 @@ import type { ImageContext } from './assemble.ts'
 import { blobStream, sha256, withLease } from './content.ts'
 import { DOCKER_CONFIG, DOCKER_LAYER_GZIP, isGzipLayer, OCI_LAYER } from './media-types.ts'
 import type { Descriptor, Manifest } from './media-types.ts'
-import { familiar, formatReference, parseReference } from './reference.ts'
+import { formatReference, parseReference } from './reference.ts'
 import { PLAIN_BYTES_LABEL } from './unpack.ts'
 
 const MAX_UPLOADS = 5
@@ -26,7 +26,7 @@ export async function pushImage(x: ImageContext, reference: string, options: Pus
   const parsed = parseReference(hit.record.name)
   const report = options.onProgress ?? (() => undefined)
   const { manifest, manifestDescriptor, config } = hit.resolved
-  report({ status: `The push refers to repository [${familiar(`${parsed.host}/${parsed.path}`)}]` })
+  report({ status: `The push refers to repository [${parsed.host}/${parsed.path}]` })
   const push = new Push(x, x.registries.repository(parsed.host, parsed.path, options), parsed, options)
 
   return withLease(x.containerd, 'push', async lease => {

@@ -141,7 +141,7 @@ export function createImages({ engine, events }: Parts, containers: ContainerInd
       const tags = tag === undefined || tag === ''
         ? all.flatMap(i => i.tags).filter(t => t.slice(0, t.lastIndexOf(':')) === full).sort()
         : all.flatMap(i => i.tags).filter(t => t === `${full}:${parsed.tag}`)
-      const head = `The push refers to repository [${familiar(full)}]`
+      const head = `The push refers to repository [${full}]`
       onMessage({ status: head })
       if (tags.length === 0) throw new DockerError('not-found', `An image does not exist locally with the tag: ${familiar(full)}`)
       for (const t of tags) {
