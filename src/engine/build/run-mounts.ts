@@ -63,7 +63,7 @@ async function prepare(m: RunMount, s: MountSources, line: number, out: Prepared
       out.mounts.push({ type: 'tmpfs', target: m.target, ...(m.sizeBytes === undefined ? {} : { sizeBytes: m.sizeBytes }), options: ['exec'] })
       return
     case 'secret': {
-      const data = s.secrets[m.id]
+      const data = Object.hasOwn(s.secrets, m.id) ? s.secrets[m.id] : undefined
       if (data === undefined) {
         if (m.required) throw parseError(line, `secret ${m.id}: not found: give it to the build`)
         return

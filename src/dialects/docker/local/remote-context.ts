@@ -55,6 +55,10 @@ async function openGit(url: string, signal: AbortSignal): Promise<RemoteContext>
     const at = await realpath(join(top, folder))
     if (!`${at}/`.startsWith(`${top}/`)) throw new Error(`"${folder}" leads out of the repository`)
     const tar = spawn('tar', ['-C', at, '--exclude=./.git', '-cf', '-', '.'], { stdio: ['ignore', 'pipe', 'ignore'] })
+    // Half an archive must not pass for the whole.
+    const failed = (why: string): void => { tar.stdout.destroy(new DockerError('failed', `packing the build context of ${address}: ${why}`)) }
+    tar.once('error', e => failed(e.message))
+    tar.once('exit', code => { if (code !== 0) failed(`tar ended with ${code}`) })
     return { context: tar.stdout, async close() { tar.kill(); await close() } }
   } catch (e) {
     await close()
