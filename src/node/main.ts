@@ -10,6 +10,7 @@ import { machines, nodes, pods } from '../core/kinds.ts'
 import { lineLogger } from '../core/log.ts'
 import type { Logger } from '../core/log.ts'
 import type { Machine, Node, Service } from '../core/types/index.ts'
+import { EngineError } from '../engine/engine.ts'
 import type { Engine } from '../engine/engine.ts'
 import { openEngine } from '../engine/index.ts'
 import { openNetwork } from '../network/index.ts'
@@ -178,7 +179,9 @@ function imagesChanged(engine: Engine, all: Pods, node: Node): void {
 /** Steps of image builds get a sandbox like a Pod's. */
 function buildNetwork(network: Network, logger: Logger): Parameters<Engine['setBuildNetwork']>[0] {
   return {
-    async open(id) {
+    async open(id, wish) {
+      // Only Docker's networks have others.
+      if (wish?.network !== undefined) throw new EngineError('invalid', `build steps on this node have the Pods' network, not "${wish.network}"`)
       const sandbox = await network.createSandbox(`build-${id}`)
       return {
         netnsPath: sandbox.netnsPath, resolvConf: `nameserver ${network.dnsAddress}\n`,
