@@ -80,7 +80,8 @@ test('a run with --rm: its streams apart, its code, its events in order, nothing
   assert.equal((await result).StatusCode, 7)
   await assert.rejects(b().inspect(id, { size: false }), { kind: 'not-found', message: `No such container: ${id}` })
   const events: EventMessage[] = []
-  for await (const e of docker.backend.events.subscribe({ sinceNs: since, untilNs: BigInt(Date.now() + 1) * 1_000_000n, filters: {} }, AbortSignal.timeout(5000))) {
+  const untilNs = BigInt(Date.now() + 1) * 1_000_000n
+  for await (const e of docker.backend.events.subscribe({ sinceNs: since, untilNs, filters: {} }, AbortSignal.timeout(5000))) {
     if (e.Actor.ID === id || e.Actor.Attributes['container'] === id) events.push(e)
   }
   assert.deepEqual(events.map((e) => `${e.Type} ${e.Action}`), [
