@@ -18,7 +18,7 @@ before(async () => {
 
 /** Names of the commands in a help text, below "Commands:". */
 function commandsIn(help: string): string[] {
-  return (help.split('Commands:\n')[1] ?? '').split('\n').map(l => /^ {2}([a-z]+)\b/.exec(l)?.[1]).filter(n => n !== undefined && n !== 'help') as string[]
+  return (help.split('Commands:\n')[1] ?? '').split('\n\n')[0]!.split('\n').map(l => /^ {2}([a-z]+)\b/.exec(l)?.[1]).filter(n => n !== undefined && n !== 'help') as string[]
 }
 
 test('every command has help with an example that is a command', { timeout: 120_000 }, async () => {

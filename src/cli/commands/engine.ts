@@ -58,7 +58,7 @@ export function register(program: Command): void {
     })
 
   engine.command('stop')
-    .description('stop it; its containers run on and the next start finds them')
+    .description('stop it; its containers run on')
     .option('--purge', 'also remove containers, images, networks, volumes and all that was made in the kernel')
     .option('-o, --output <format>', 'json for programs')
     .addHelpText('after', '\nExample:\n  gantry engine stop --purge')
