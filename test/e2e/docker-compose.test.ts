@@ -460,8 +460,8 @@ services:
     'docker-compose.yml': 'version: "2.4"\nservices: {tool: {image: busybox, command: sleep 1000, stop_signal: SIGKILL}}\n',
   }, async p => {
     const inTerminal = (line: string): Promise<Result> => run('script', ['-qec', `stty rows 30 cols 99; ${line}`, '/dev/null'], { cwd: p.dir, env: daemon.env })
-    // The first goes through docker-compose's own terminal code, the others through the docker command.
-    assert.match((await inTerminal('COMPOSE_INTERACTIVE_NO_CLI=1 docker-compose run --rm tool sh -c "tty; exit 4"; echo code $?')).stdout, /\/dev\/pts\/\d+\r\n[^]*code 4\r\n/)
+    // The first goes through docker-compose's own terminal code, which attaches after the start, the others through the docker command.
+    assert.match((await inTerminal('COMPOSE_INTERACTIVE_NO_CLI=1 docker-compose run --rm tool sh -c "sleep 0.5; tty; exit 4"; echo code $?')).stdout, /\/dev\/pts\/\d+\r\n[^]*code 4\r\n/)
     assert.match((await inTerminal('docker-compose run --rm tool sh -c "tty; exit 4"; echo code $?')).stdout, /\/dev\/pts\/\d+\r\n[^]*code 4\r\n/)
     await p.ok('up', '-d')
     assert.match((await inTerminal('docker-compose exec tool sh -c "sleep 0.5; stty size; exit 4"; echo code $?')).stdout, /30 99\r\n[^]*code 4\r\n/)

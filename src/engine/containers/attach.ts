@@ -35,7 +35,11 @@ export class Attachments {
     const { spec } = entry.record
     const { id } = spec
     const exit = entry.exit.promise
-    const output = await this.#logs.attach(id)
+    const output = await this.#logs.attach(id).catch((e: unknown) => {
+      // It has ended, and the news of its exit is on its way.
+      if (/^no output of .* is open$/.test((e as Error).message)) return endedOutput()
+      throw e
+    })
     const stdin = spec.stdin === true ? openStdin(this.#client, id, '', this.#fifos.path(`${id}-in`), closesStdin(spec)) : undefined
     return {
       ...(stdin === undefined ? {} : { stdin }),
@@ -128,6 +132,11 @@ export class Attachments {
 
 /** Whether the end of a client's input is the process's. A terminal has no such end. */
 function closesStdin(spec: ContainerSpec): boolean { return spec.stdinOnce !== false && spec.tty !== true }
+
+function endedOutput(): OutputCopy {
+  const [stdout, stderr] = [new PassThrough().end(), new PassThrough().end()]
+  return { stdout, stderr, close: () => { stdout.destroy(); stderr.destroy() } }
+}
 
 function join(from: Readable, to: PassThrough): void {
   from.pipe(to)
