@@ -78,7 +78,7 @@ const varying: [RegExp, string][] = [
   [/Container (?=ID64 is not running)/g, 'container '],
   [/has active endpoints.*/g, 'has active endpoints'],
   [/error while removing network: network (\S+)( id ID64)? has/g, 'error while removing network: network $1 has'],
-  [/(invalid address [0-9.]+: It does not belong to any of this network's subnets|no configured subnet contains IP address [0-9.]*\d)\.?/g, 'no such subnet'],
+  [/([Ii]nvalid address [0-9.]+: It does not belong to any of this network's subnets|no configured subnet contains IP address [0-9.]*\d)\.?/g, 'no such subnet'],
   [/invalid config for network default: invalid endpoint settings:\n/g, ''],
   [/on endpoint (\S+) \(ID64\):/g, 'on endpoint $1:'],
   // Debian's prints the owner and what follows as one word, and Go's idea of a structure.
