@@ -21,7 +21,7 @@ function group(name: string, files: Record<string, string>): string {
   return name
 }
 
-const at = (v2: boolean): Cgroups => ({ v2, path: (_, cgroup) => join(root, cgroup) })
+const at = (v2: boolean): Cgroups => ({ v2, path: (_, cgroup) => join(root, cgroup), all: (cgroup) => [join(root, cgroup)] })
 
 test('mounts of version 2, 1 and both', () => {
   const two = parseMounts(unified)

@@ -1,11 +1,13 @@
 /** Where this machine's cgroups are mounted: one hierarchy (v2) or one a controller (v1). */
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 export interface Cgroups {
   v2: boolean
   /** Directory of a cgroup in one controller's hierarchy; undefined if the machine lacks it. */
   path(controller: string, cgroup: string): string | undefined
+  /** Directories of a cgroup in all hierarchies. */
+  all(cgroup: string): string[]
 }
 
 let found: Cgroups | undefined
@@ -34,5 +36,17 @@ export function parseMounts(mountinfo: string): Cgroups {
       const mount = v2 ? unified : controllers.get(controller)
       return mount === undefined ? undefined : join(mount, cgroup)
     },
+    all: (cgroup) => [...new Set([...controllers.values(), ...(unified === undefined ? [] : [unified])])].map((mount) => join(mount, cgroup)),
+  }
+}
+
+/** Takes away the empty directories of a cgroup that its runtime was kept from removing. */
+export function removeCgroup(cgroup: string): void {
+  for (const path of cgroups().all(cgroup)) {
+    try {
+      rmdirSync(path)
+    } catch {
+      // Gone, as it should be; or somebody is in it.
+    }
   }
 }

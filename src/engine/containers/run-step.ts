@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { ociAny, orAbsent, protoAny } from '../containerd/index.ts'
 import type { ContainerdClient, Mount as SnapshotMount } from '../containerd/index.ts'
 import type { ContainerSpec, Mount } from '../engine.ts'
-import { cgroups } from './cgroups.ts'
+import { cgroups, removeCgroup } from './cgroups.ts'
 import { startFailure } from './failures.ts'
 import type { FifoPool } from './fifos.ts'
 import { ociSpec } from './oci-spec.ts'
@@ -93,6 +93,7 @@ export async function runStep(d: StepDeps, rootfs: SnapshotMount[], user: Proces
     for (const r of readers) r.destroy()
     d.fifos.remove(paths)
     await removeStep(d, id)
+    removeCgroup(join(o.limits?.cgroupParent ?? d.cgroupRoot, id))
     d.steps.delete(id)
   }
 }

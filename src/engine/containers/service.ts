@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { hasCode, ociAny, Code } from '../containerd/index.ts'
 import type { ContainerdClient, EventWatch } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
@@ -15,6 +16,7 @@ import type {
 } from '../engine.ts'
 import { Attachments } from './attach.ts'
 import { boundingSet } from './capabilities.ts'
+import { removeCgroup } from './cgroups.ts'
 import { cgroupPids, readDetailedStats } from './detailed-stats.ts'
 import type { EventHub } from './events.ts'
 import { execProcess } from './exec.ts'
@@ -63,6 +65,9 @@ export interface ContainersOptions {
 
 /** Removals that go on in the background; more of them would only hold up what is started meanwhile. */
 const MAX_CLEARING = 8
+/** For about half a minute. */
+const CLEAR_ATTEMPTS = 60
+const CLEAR_RETRY_MS = 500
 
 type StartChanges = NonNullable<Parameters<ContainerService['start']>[1]>
 
@@ -274,8 +279,21 @@ export class Containers implements ContainerService {
       return
     }
     this.#table.entries.delete(id)
-    const clearing = this.#clear(entry).catch(() => undefined).finally(() => { this.#clearing.delete(id) })
+    const clearing = this.#clearAtLast(entry).finally(() => { this.#clearing.delete(id) })
     this.#clearing.set(id, clearing)
+  }
+
+  /** containerd may be away for a moment; what is never cleared is swept at the next opening. */
+  async #clearAtLast(entry: Entry): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#clear(entry)
+        return
+      } catch {
+        if (attempt === CLEAR_ATTEMPTS) return
+        await sleep(CLEAR_RETRY_MS, undefined, { ref: false })
+      }
+    }
   }
 
   async #clear(entry: Entry): Promise<void> {
@@ -284,6 +302,7 @@ export class Containers implements ContainerService {
     await this.#tasks.delete(id)
     await Promise.all([this.#tasks.deleteContainer(id), this.#logs.finish(id).catch(() => undefined)])
     await rm(this.logDir(id), { recursive: true, force: true })
+    removeCgroup(cgroupOf(entry.record.spec))
     this.#tasks.removeFifos(id)
     this.#attachments.ended(id, entry.record.exitCode ?? 128)
     this.#o.events.emit({ type: 'delete', id, atMs: Date.now() })
