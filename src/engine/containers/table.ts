@@ -3,14 +3,15 @@ import { join } from 'node:path'
 import { EngineError } from '../engine.ts'
 import { newEntry } from './model.ts'
 import type { Entry } from './model.ts'
-import { RecordStore } from './records.ts'
+import { openRecords } from './records.ts'
+import type { RecordStore } from './records.ts'
 import type { ContainerRecord } from './records.ts'
 
 export class ContainerTable {
   readonly entries = new Map<string, Entry>()
   readonly records: RecordStore
 
-  constructor(dataDir: string) { this.records = new RecordStore(join(dataDir, 'containers')) }
+  constructor(dataDir: string) { this.records = openRecords(join(dataDir, 'containers')) }
 
   load(): void {
     for (const record of this.records.load()) this.entries.set(record.spec.id, newEntry(record))

@@ -20,7 +20,7 @@ import { inspectContainer } from './inspect.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { listContainers } from './list.ts'
 import { containerLogs } from './logs.ts'
-import { RecordStore } from './records.ts'
+import { openRecords } from './records.ts'
 import { Registry } from './registry.ts'
 import { autoRemove, pruneContainers, removeContainer } from './removal.ts'
 import { DOCKER_LABEL } from './spec.ts'
@@ -50,7 +50,7 @@ export async function openContainers(parts: Parts, image: (reference: string) =>
   mkdirSync(filesDir, { recursive: true, mode: 0o711 })
   const registry = new Registry()
   const x: Context = {
-    ...parts, registry, records: new RecordStore(join(parts.dataDir, 'containers')), facts: readHostFacts(), filesDir, image,
+    ...parts, registry, records: openRecords(join(parts.dataDir, 'containers')), facts: readHostFacts(), filesDir, image,
   }
   const execs = new Execs(x)
   const life: Lifecycle = new Lifecycle(x, {
@@ -102,7 +102,7 @@ type Missed = { c: Container; info: ContainerInfo }[]
 function adoptAll(x: Context, life: Lifecycle): Missed {
   const missed: Missed = []
   const found = new Map(x.engine.containers.list().filter((i) => i.labels[DOCKER_LABEL] !== undefined).map((i) => [i.id, i]))
-  for (const record of x.records.load()) {
+  for (const record of x.records.load().sort((a, b) => a.createdAtMs - b.createdAtMs)) {
     const info = found.get(record.id)
     if (info === undefined) {
       x.logger.warn(`container ${record.id} (${record.name}) has lost its file system and is forgotten`)
