@@ -40,18 +40,24 @@ export class Forwarder {
 
   /** Rejects if no upstream answered in time, or if too much is under way. */
   resolve(query: Query): Cached | Promise<Cached> {
-    const key = `${query.name}/${query.type}/${query.class}/${query.edns?.dnssecOk === true ? 1 : 0}${(query.flags & 0x10) === 0 ? '' : 'c'}`
-    const cached = this.#cache.get(key)
-    if (cached !== undefined) {
-      if (performance.now() < cached.expiresAtMs) return cached
-      this.#cache.delete(key)
-    }
+    const known = this.known(query)
+    if (known !== undefined) return known
+    const key = keyOf(query)
     const underway = this.#underway.get(key)
     if (underway !== undefined) return underway
     if (this.#closed || this.#underway.size >= maxOutstanding) return Promise.reject(new Error('too many questions are under way'))
     const asking = this.#ask(query).then((answer) => this.#remember(key, answer)).finally(() => this.#underway.delete(key))
     this.#underway.set(key, asking)
     return asking
+  }
+
+  /** What need not be asked. */
+  known(query: Query): Cached | undefined {
+    const key = keyOf(query)
+    const cached = this.#cache.get(key)
+    if (cached === undefined || performance.now() < cached.expiresAtMs) return cached
+    this.#cache.delete(key)
+    return undefined
   }
 
   close(): void {
@@ -155,6 +161,10 @@ export interface Cached {
   answer: UpstreamAnswer
   atMs: number
   expiresAtMs: number
+}
+
+function keyOf({ name, type, class: klass, edns, flags }: Query): string {
+  return `${name}/${type}/${klass}/${edns?.dnssecOk === true ? 1 : 0}${(flags & 0x10) === 0 ? '' : 'c'}`
 }
 
 function nameOf({ address, port }: Upstream): string {

@@ -5,6 +5,7 @@ import type { Cidr } from '../ipv4.ts'
 import type { DnsRecords } from '../network.ts'
 import { NetworkError } from '../network.ts'
 import { Forwarder } from './forwarder.ts'
+import { serveTcp, tcpLimit } from './tcp.ts'
 import type { Upstream } from './upstreams.ts'
 import { MachineResolvers, parseUpstream } from './upstreams.ts'
 import type { Query, Reply } from './wire.ts'
@@ -25,8 +26,6 @@ export interface DnsServerOptions {
 }
 
 const maxTcpConnections = 256
-const tcpIdleMs = 10_000
-const tcpLimit = 65_535
 /** Clients waiting for upstreams; more are told to try again. */
 const maxWaiting = 4096
 const receiveBufferBytes = 1024 * 1024
@@ -62,7 +61,12 @@ export class DnsServer {
     this.#zone = new Zone(clusterDomain, ownRanges)
     this.#forwarder = new Forwarder(upstreams === undefined ? () => machine.get() : () => upstreams)
     this.#udp = createSocket({ type: 'udp4', recvBufferSize: receiveBufferBytes })
-    this.#tcp = createServer((socket) => this.#serveTcp(socket))
+    this.#tcp = createServer((socket) => {
+      serveTcp(socket, this.#connections, (packet, reply) => {
+        this.#answer(packet, tcpLimit, reply)
+        return true
+      })
+    })
     this.#tcp.maxConnections = maxTcpConnections
   }
 
@@ -107,26 +111,6 @@ export class DnsServer {
     this.#tcp.listen({ host: address, port: this.port }, () => tcp.resolve())
     await tcp.promise
     this.#tcp.on('error', () => undefined)
-  }
-
-  #serveTcp(socket: TcpSocket): void {
-    this.#connections.add(socket)
-    socket.setTimeout(tcpIdleMs, () => socket.destroy())
-    socket.on('error', () => undefined)
-    socket.on('close', () => this.#connections.delete(socket))
-    let pending: Buffer = Buffer.alloc(0)
-    socket.on('data', (chunk: Buffer) => {
-      pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk])
-      while (pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
-        const end = 2 + pending.readUInt16BE(0)
-        this.#answer(pending.subarray(2, end), tcpLimit, (reply) => {
-          const length = Buffer.allocUnsafe(2)
-          length.writeUInt16BE(reply.length)
-          if (!socket.destroyed) socket.write(Buffer.concat([length, reply]))
-        })
-        pending = pending.subarray(end)
-      }
-    })
   }
 
   /** `limit` undefined: what the client says it takes over UDP. */

@@ -6,6 +6,7 @@
 import { createSocket, type Socket } from 'node:dgram'
 import { createServer, type Server, type Socket as TcpSocket } from 'node:net'
 import { Forwarder } from '../../dns/forwarder.ts'
+import { serveTcp, tcpLimit } from '../../dns/tcp.ts'
 import type { Upstream } from '../../dns/upstreams.ts'
 import { parseUpstream } from '../../dns/upstreams.ts'
 import type { Query } from '../../dns/wire.ts'
@@ -14,14 +15,10 @@ import { CnmError } from '../cnm.ts'
 import type { Directory } from './directory.ts'
 
 const maxTcpConnections = 1024
-const tcpIdleMs = 10_000
-const tcpLimit = 65_535
-/** Answers that wait for a client to read them: one with more is cut off. */
-const maxUnreadBytes = 256 * 1024
 const receiveBufferBytes = 1024 * 1024
 const maxUpstreams = 3
-/** Waiting for upstreams; more are refused. */
-const maxWaiting = 1024
+/** Questions waiting for upstreams, of one asker; more are refused. */
+const maxWaiting = 64
 /** Prepared answers of one asker. */
 const maxPrepared = 512
 /** Answers with more addresses than this start with one of the first so many. */
@@ -39,7 +36,7 @@ export interface Asker {
 }
 
 interface Prepared { replies: Buffer[]; turn: number }
-interface View { asker: Asker; sources: string[]; version: number; prepared: Map<string, Prepared> }
+interface View { asker: Asker; sources: string[]; version: number; prepared: Map<string, Prepared>; waiting: number }
 
 export class EmbeddedDns {
   readonly #directory: Directory
@@ -49,7 +46,6 @@ export class EmbeddedDns {
   readonly #connections = new Set<TcpSocket>()
   #udp: Socket | undefined
   #tcp: Server | undefined
-  #waiting = 0
   #closed = false
 
   constructor(directory: Directory) {
@@ -74,7 +70,7 @@ export class EmbeddedDns {
   /** A container, known by the addresses its questions come from. */
   setAsker(asker: Asker, sources: string[]): void {
     this.removeAsker(asker.sandboxId)
-    const view: View = { asker, sources, version: this.#directory.version, prepared: new Map() }
+    const view: View = { asker, sources, version: this.#directory.version, prepared: new Map(), waiting: 0 }
     this.#views.set(asker.sandboxId, view)
     for (const source of sources) this.#bySource.set(source, view)
   }
@@ -176,28 +172,10 @@ export class EmbeddedDns {
       socket.destroy()
       return
     }
-    this.#connections.add(socket)
-    socket.setTimeout(tcpIdleMs, () => socket.destroy())
-    socket.on('error', () => undefined)
-    socket.on('close', () => this.#connections.delete(socket))
-    let pending: Buffer = Buffer.alloc(0)
-    socket.on('data', (chunk: Buffer) => {
-      pending = pending.length === 0 ? chunk : Buffer.concat([pending, chunk])
-      while (!socket.destroyed && pending.length >= 2 && pending.length >= 2 + pending.readUInt16BE(0)) {
-        const end = 2 + pending.readUInt16BE(0)
-        const view = viewOf()
-        if (view === undefined) {
-          socket.destroy()
-          return
-        }
-        this.#answer(view, pending.subarray(2, end), tcpLimit, (reply) => {
-          const length = Buffer.allocUnsafe(2)
-          length.writeUInt16BE(reply.length)
-          if (socket.writableLength > maxUnreadBytes) socket.destroy()
-          else if (!socket.destroyed) socket.write(Buffer.concat([length, reply]))
-        })
-        pending = pending.subarray(end)
-      }
+    serveTcp(socket, this.#connections, (packet, reply) => {
+      const view = viewOf()
+      if (view !== undefined) this.#answer(view, packet, tcpLimit, reply)
+      return view !== undefined
     })
   }
 
@@ -219,21 +197,18 @@ export class EmbeddedDns {
     }
     if (asker.upstreams === undefined) return send(encodeReply(query, { rcode: Rcode.serverFailure }, most))
     if (asker.ndotsAsked && !query.name.includes('.')) return send(encodeReply(query, { rcode: Rcode.ok }, most))
-    this.#forward(this.#forwarderFor(asker.upstreams), query, most, send)
+    this.#forward(view, this.#forwarderFor(asker.upstreams), query, most, send)
   }
 
-  #forward(forwarder: Forwarder, query: Query, limit: number, send: (reply: Buffer) => void): void {
-    const resolved = forwarder.resolve(query)
+  #forward(view: View, forwarder: Forwarder, query: Query, limit: number, send: (reply: Buffer) => void): void {
+    const resolved = view.waiting < maxWaiting ? forwarder.resolve(query) : forwarder.known(query)
+    if (resolved === undefined) return send(encodeReply(query, { rcode: Rcode.refused }, limit))
     if (!(resolved instanceof Promise)) {
       return send(adaptAnswer(query, resolved.answer, Math.floor((performance.now() - resolved.atMs) / 1000), limit))
     }
-    if (this.#waiting >= maxWaiting) {
-      resolved.catch(() => undefined)
-      return send(encodeReply(query, { rcode: Rcode.refused }, limit))
-    }
-    this.#waiting++
+    view.waiting++
     resolved.then(({ answer }) => send(adaptAnswer(query, answer, 0, limit)), () => send(encodeReply(query, { rcode: Rcode.serverFailure }, limit)))
-      .finally(() => this.#waiting--)
+      .finally(() => view.waiting--)
   }
 
   /** Containers with the same resolvers share what is known of their answers. */
