@@ -102,15 +102,6 @@ function walk(dir: string, found: (name: string, path: string) => void): void {
   }
 }
 
-/** An empty control group of a build step that containerd was killed under may stay until the engine ends for good. */
-function inhabited(cgroup: string): boolean {
-  try {
-    return readFileSync(join(cgroup, 'cgroup.procs'), 'utf8') !== ''
-  } catch {
-    return false
-  }
-}
-
 const isId = (name: string): boolean => /^[0-9a-f]{64}$/.test(name)
 
 /** What an engine has, by kind: sorted names. What it keeps in stock for speed counts by its number. */
@@ -141,7 +132,7 @@ export async function inventory(e: GantryEngine): Promise<Inventory> {
   const used = new Set(sandboxes.flatMap(s => s.endpoints.map(x => x.hostInterface)))
   const usedFiles = new Set(sandboxes.map(s => s.netnsPath?.split('/').at(-1)))
   const cgroups = new Set<string>()
-  for (const h of hierarchies()) walk(join(h, `gantry-${c.instance}`), (name, path) => { if (inhabited(path)) cgroups.add(name) })
+  for (const h of hierarchies()) walk(join(h, `gantry-${c.instance}`), name => { cgroups.add(name) })
   const volumes = at('volumes').map(v => {
     const r = JSON.parse(readFileSync(join(c.dataDir, 'volumes', v, 'volume.json'), 'utf8')) as { users: string[]; mounts: Record<string, unknown> }
     return `${v} used by ${r.users.toSorted().join(' ')} mounted for ${Object.keys(r.mounts).toSorted().join(' ')}`

@@ -8,12 +8,10 @@ export interface ShimOwner {
   /** containerd's socket and namespace, as shims have them in their arguments. */
   containerdSocket: string
   namespace: string
-  /** Ids that have a task, or are not ours to judge. */
-  keep: Set<string>
 }
 
-/** Ends shims of ours whose container has no task and that have no process below them (those of a group may serve others). */
-export function endLostShims(owner: ShimOwner): void {
+/** Ends the shims that `lost` says have no task, unless they have a process below them (those of a group may serve others). */
+export function endLostShims(owner: ShimOwner, lost: (id: string) => boolean): void {
   const parents = new Set<number>()
   const candidates: number[] = []
   for (const name of readdirSync('/proc')) {
@@ -22,7 +20,7 @@ export function endLostShims(owner: ShimOwner): void {
     const parent = parentOf(pid)
     if (parent !== undefined) parents.add(parent)
     const id = shimId(pid, owner)
-    if (id !== undefined && !owner.keep.has(id)) candidates.push(pid)
+    if (id !== undefined && lost(id)) candidates.push(pid)
   }
   for (const pid of candidates) {
     if (parents.has(pid)) continue

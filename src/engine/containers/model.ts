@@ -23,7 +23,10 @@ export interface Entry {
   /** Releasing the last run's task and output. */
   cleanup?: Promise<void>
   starting?: boolean
-  earlyExit?: { pid: number; exit: Exited }
+  /** Exits told of while it was starting: its own, or late news of a run before. */
+  earlyExits: { pid: number; exit: Exited }[]
+  /** Counts its runs since this process began. */
+  runs: number
   sawOom?: boolean
   /** Set while its files are mounted for somebody, as it does not run: ends that. */
   closeFiles?: (() => Promise<void>) | undefined
@@ -32,7 +35,7 @@ export interface Entry {
 export const emptyImage: ImageDefaults = { entrypoint: [], cmd: [], env: [], workingDir: '', user: '' }
 
 export function newEntry(record: ContainerRecord): Entry {
-  return { record, tail: Promise.resolve(), exit: Promise.withResolvers() }
+  return { record, tail: Promise.resolve(), exit: Promise.withResolvers(), earlyExits: [], runs: 0 }
 }
 
 export function checkId(id: string): string {

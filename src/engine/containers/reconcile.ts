@@ -5,8 +5,9 @@
 import { readdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { orAbsent } from '../containerd/index.ts'
-import type { ContainerdClient, TaskProcess } from '../containerd/index.ts'
+import { orAbsent, parseJsonAny } from '../containerd/index.ts'
+import type { Container, ContainerdClient, TaskProcess } from '../containerd/index.ts'
+import { removeCgroup } from './cgroups.ts'
 import type { FifoPool } from './fifos.ts'
 import { endLostShims } from './lost-shims.ts'
 import type { Entry } from './model.ts'
@@ -45,18 +46,39 @@ export class Reconciler {
 
   async run(): Promise<void> {
     const { client, snapshotter, table, steps, tasks, exits } = this.#o
+    await Promise.all(await this.#tasks())
     const ours = await client.containers.list([`labels."${OWNER_LABEL}"`])
-    const running = new Map((await client.tasks.list()).map((t) => [t.containerId || t.id, t]))
     const snapshots = await client.snapshots.list(snapshotter, [`labels."${OWNER_LABEL}"`])
-    for (const { id } of ours) if (!table.entries.has(id) && !steps.has(id)) await this.#removeOrphan(id)
+    for (const c of ours) if (!table.entries.has(c.id) && !steps.has(c.id)) await this.#removeOrphan(c)
     for (const s of snapshots) if (!table.entries.has(s.name)) await tasks.removeSnapshot(s.name)
-    // A start under way finds out for itself, and may be waiting for an exit that only we can tell.
-    await Promise.all([...table.entries.values()].map((e) => e.starting === true ? undefined : this.#container(e, running.get(e.record.spec.id))))
     await Promise.all(exits.pending().map((p) => this.#exec(p.container, p.exec)))
     if (!this.done) await this.#sweep()
     this.done = true
   }
 
+  /** What is left to be waited for, once no decision stands on the list any more. */
+  async #tasks(): Promise<Promise<void>[]> {
+    const { client, table, runs } = this.#o
+    const before = new Map([...table.entries.values()].map((e) => [e, e.runs]))
+    const rest: Promise<void>[] = []
+    await runs.holding(async () => {
+      const tasks = new Map((await client.tasks.list()).map((t) => [t.containerId || t.id, t]))
+      for (const [entry, count] of before) {
+        // A start, under way or since the list was asked for, knows better.
+        if (entry.starting !== true && entry.runs === count) rest.push(this.#container(entry, tasks.get(entry.record.spec.id)))
+      }
+    })
+    return rest
+  }
+
+  /** For one that containerd says has no process. */
+  async confirm(entry: Entry): Promise<void> {
+    const count = entry.runs
+    const task = await orAbsent(this.#o.client.tasks.get(entry.record.spec.id))
+    if (entry.starting !== true && entry.runs === count && (task === undefined || task.status === 'STOPPED')) await this.#container(entry, task)
+  }
+
+  /** Decides before its first wait. */
   async #container(entry: Entry, task: TaskProcess | undefined): Promise<void> {
     const { runs, tasks, table } = this.#o
     const r = entry.record
@@ -90,8 +112,11 @@ export class Reconciler {
     }
   }
 
-  async #removeOrphan(id: string): Promise<void> {
+  async #removeOrphan({ id, spec }: Container): Promise<void> {
     await this.#o.tasks.delete(id)
+    // A shim that was killed leaves it.
+    const cgroup = spec === null ? undefined : (parseJsonAny(spec) as { linux?: { cgroupsPath?: string } }).linux?.cgroupsPath
+    if (cgroup !== undefined) removeCgroup(cgroup)
     await orAbsent(this.#o.client.containers.delete(id))
   }
 
@@ -116,6 +141,8 @@ export class Reconciler {
     const { client, containerdSocket } = this.#o
     const foreign = (await client.containers.list()).filter((c) => c.labels[OWNER_LABEL] === undefined).map((c) => c.id)
     const tasksNow = (await client.tasks.list()).map((t) => t.containerId || t.id)
-    endLostShims({ containerdSocket, namespace: client.namespace, keep: new Set([...keep(), ...foreign, ...tasksNow]) })
+    // Those that have a task, or are not ours to judge.
+    const kept = new Set([...keep(), ...foreign, ...tasksNow])
+    endLostShims({ containerdSocket, namespace: client.namespace }, (id) => !kept.has(id))
   }
 }

@@ -34,6 +34,7 @@ export interface RunsOptions {
 
 export class Runs {
   readonly #o: RunsOptions
+  #held: Envelope[] | undefined
 
   constructor(options: RunsOptions) { this.#o = options }
 
@@ -45,6 +46,7 @@ export class Runs {
     delete r.oomKilled
     delete r.error
     entry.exit = Promise.withResolvers()
+    entry.runs++
     this.#o.attachments.started(entry)
     this.#o.table.saveSoon(r)
     this.#o.events.emit({ type: 'start', id: r.spec.id, pid, atMs })
@@ -56,7 +58,7 @@ export class Runs {
     entry.record.error = failure.error.message
     if (failure.exitCode !== undefined) entry.record.exitCode = failure.exitCode
     await this.#o.table.records.save(entry.record).catch(() => undefined)
-    entry.earlyExit = undefined
+    entry.earlyExits = []
     await this.#o.tasks.delete(id).catch(() => undefined)
     await this.#o.logs.finish(id).catch(() => undefined)
     this.#o.tasks.removeFifos(id)
@@ -64,14 +66,27 @@ export class Runs {
     this.#o.attachments.ended(id, failure.exitCode ?? NOT_STARTED)
   }
 
-  /** An exit that came before `start` had written that it runs. */
-  settleEarlyExit(entry: Entry): void {
-    const early = entry.earlyExit
-    entry.earlyExit = undefined
-    if (early !== undefined) this.onExit(entry, early.pid, early.exit)
+  /** Exits that came before `start` had written that it runs. */
+  settleEarlyExits(entry: Entry): void {
+    for (const { pid, exit } of entry.earlyExits.splice(0)) this.onExit(entry, pid, exit)
+  }
+
+  /**
+   * Keeps events back until `work` is done, which compares records with a list of tasks: an exit after the list was made must not be
+   * handled before what the list says, which would take the container for one that runs, for ever.
+   */
+  async holding(work: () => Promise<void>): Promise<void> {
+    const held = this.#held ??= []
+    try {
+      await work()
+    } finally {
+      this.#held = undefined
+      for (const e of held) this.onEvent(e)
+    }
   }
 
   onEvent(e: Envelope): void {
+    if (this.#held !== undefined) { this.#held.push(e); return }
     if (e.event === null) return
     if (e.topic === '/tasks/exit') {
       const x = parseProtoAny(e.event) as { containerId: string; id: string; pid: number } & Exited
@@ -79,7 +94,7 @@ export class Runs {
       if (this.#o.steps.has(x.containerId)) { this.#o.exits.settle(x.containerId, '', x); return }
       const entry = this.#o.table.entries.get(x.containerId)
       if (entry === undefined) return
-      if (entry.starting === true) entry.earlyExit = { pid: x.pid, exit: x }
+      if (entry.starting === true) entry.earlyExits.push({ pid: x.pid, exit: x })
       else this.onExit(entry, x.pid, x)
     } else if (e.topic === '/tasks/oom') {
       const { containerId } = parseProtoAny(e.event) as { containerId: string }

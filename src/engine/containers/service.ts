@@ -14,6 +14,7 @@ import type {
   CommitOptions, ContainerInfo, ContainerService, ContainerSpec, ContainerStats, DetailedStats, ExecSpec, LogLine, LogOptions, LogStreamOptions,
   Mount, PathInfo, ProcessStreams, Resources, WriteArchiveOptions,
 } from '../engine.ts'
+import { within } from '../within.ts'
 import { Attachments } from './attach.ts'
 import { boundingSet } from './capabilities.ts'
 import { removeCgroup } from './cgroups.ts'
@@ -100,13 +101,15 @@ export class Containers implements ContainerService {
     const logs = this.#logs = new LogClient(options.loggerSocket, () => { void this.#resyncLogger() })
     const attachments = this.#attachments = new Attachments(client, fifos, logs)
     const sharedMemory = new SharedMemory(join(runDir, 'shm'))
-    const logDir = (id: string): string => this.logDir(id)
-    const tasks = this.#tasks = new Tasks({ client, snapshotter, runDir, table, fifos, logs, attachments, sharedMemory, logDir })
+    const { containerdSocket } = options
+    const tasks = this.#tasks = new Tasks({
+      client, containerdSocket, snapshotter, runDir, table, fifos, logs, attachments, sharedMemory, logDir: (id) => this.logDir(id),
+    })
     const [exits, steps] = [this.#exits, this.#steps]
     const runs = this.#runs = new Runs({ table, tasks, logs, exits, events, attachments, sharedMemory, steps })
     this.#files = new ContainerFiles({ client, snapshotter, dir: join(runDir, 'view'), table, tasks, commit: options.commit })
     this.#reconciler = new Reconciler({
-      client, snapshotter, containerdSocket: options.containerdSocket, logsDir, table, tasks, runs, fifos, exits, sharedMemory, steps,
+      client, snapshotter, containerdSocket, logsDir, table, tasks, runs, fifos, exits, sharedMemory, steps,
     })
   }
 
@@ -195,7 +198,7 @@ export class Containers implements ContainerService {
       if (isAlive(r) && r.pid !== undefined) return r.pid
       await entry.cleanup
       entry.starting = true
-      entry.earlyExit = undefined
+      entry.earlyExits = []
       entry.sawOom = false
       try {
         if (changes !== undefined) r.spec = { ...r.spec, ...changes }
@@ -207,7 +210,7 @@ export class Containers implements ContainerService {
         throw startFailure(e).error
       } finally {
         entry.starting = false
-        this.#runs.settleEarlyExit(entry)
+        this.#runs.settleEarlyExits(entry)
       }
     })
   }
@@ -220,6 +223,8 @@ export class Containers implements ContainerService {
       await this.#client.tasks.kill(id, n, { all })
     } catch (e) {
       if (!hasCode(e, Code.notFound)) throw toEngineError(e)
+      // It has ended: the news is on its way, or was lost.
+      await this.#reconciler.confirm(entry)
     }
   }
 
@@ -423,16 +428,5 @@ export class Containers implements ContainerService {
       cgroupRoot: this.#o.cgroupRoot, label: OWNER_LABEL, steps: this.#steps,
     }
     return runStep(deps, mounts, this.#tasks.lookup(options.user, mounts), options)
-  }
-}
-
-/** True if `p` settles within `ms`. */
-async function within(p: Promise<unknown>, ms: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<boolean>((resolve) => { timer = setTimeout(() => { resolve(false) }, ms) })
-  try {
-    return await Promise.race([p.then(() => true), late])
-  } finally {
-    clearTimeout(timer)
   }
 }

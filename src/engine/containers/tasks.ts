@@ -9,6 +9,8 @@ import type { Attachments } from './attach.ts'
 import { cgroups } from './cgroups.ts'
 import type { FifoPool } from './fifos.ts'
 import type { LogClient } from './log-client.ts'
+import { folderInTheWay, removeBundle } from './lost-bundle.ts'
+import { endLostShims } from './lost-shims.ts'
 import { cgroupOf, commandOf, environmentOf, logLimits } from './model.ts'
 import type { Entry } from './model.ts'
 import { ociSpec } from './oci-spec.ts'
@@ -29,13 +31,18 @@ export const KILL_MS = 10_000
 /** How long a run that has ended may take to be cleared away. */
 const CLEARED_MS = 15_000
 const CLEARED_RETRY_MS = 100
+/** containerd clears a run away in less, if it does at all. */
+const FORGOTTEN_MS = 3000
 const OPEN_ATTEMPTS = 3
+/** The folder or socket of the run before is there still, or went away under the new shim. */
+const RUN_BEFORE_IN_THE_WAY = /failed to start shim: .*(: file exists|no such file or directory|connection refused|address already in use)/s
 const MAX_USER_FILE_BYTES = 1 << 20
 /** Debian's tini, by the names it has there and in Docker's own packages. */
 const INITS = ['/usr/bin/tini-static', '/usr/bin/docker-init', '/usr/libexec/docker/docker-init']
 
 export interface TasksOptions {
   client: ContainerdClient
+  containerdSocket: string
   snapshotter: string
   runDir: string
   table: ContainerTable
@@ -110,17 +117,29 @@ export class Tasks {
    * anybody being told.
    */
   async #create(task: Parameters<ContainerdClient['tasks']['create']>[0]): Promise<void> {
-    for (const end = Date.now() + CLEARED_MS; ; await sleep(CLEARED_RETRY_MS)) {
+    const began = Date.now()
+    for (;; await sleep(CLEARED_RETRY_MS)) {
       try {
         await this.#client.tasks.create(task)
         return
       } catch (e) {
-        if (Date.now() > end) throw e
+        const waitedMs = Date.now() - began
+        if (waitedMs > CLEARED_MS) throw e
+        const { message } = e as Error
         // Of a start that failed when containerd was lost, and could not be cleared away.
         if (hasCode(e, Code.alreadyExists)) await this.delete(task.containerId)
-        else if (!/failed to start shim: mkdir .*: file exists/.test((e as Error).message)) throw e
+        else if (!RUN_BEFORE_IN_THE_WAY.test(message)) throw e
+        const folder = waitedMs > FORGOTTEN_MS ? folderInTheWay(message, task.containerId) : undefined
+        if (folder !== undefined) await this.#removeForgotten(task.containerId, folder)
       }
     }
+  }
+
+  /** What containerd has no task for, and no process stands in. */
+  async #removeForgotten(id: string, folder: string): Promise<void> {
+    if (await orAbsent(this.#client.tasks.get(id)) !== undefined) return
+    endLostShims({ containerdSocket: this.#o.containerdSocket, namespace: this.#client.namespace }, (other) => other === id)
+    await removeBundle(folder)
   }
 
   /** Gives containerd the spec; on later starts only if it changed. */

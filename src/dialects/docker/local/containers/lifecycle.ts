@@ -4,6 +4,7 @@
  */
 import { mkdirSync, statSync } from 'node:fs'
 import type { EngineEvent } from '../../../../engine/engine.ts'
+import { within } from '../../../../engine/within.ts'
 import { DockerError } from '../../errors.ts'
 import { parseNetworkMode } from '../../shared/network-mode.ts'
 import { parseSignal, SIGKILL } from '../../shared/signals.ts'
@@ -194,17 +195,26 @@ export class Lifecycle {
       await this.#start(c)
     }).catch((e: unknown) => {
       this.#x.logger.warn(`container ${c.id} could not be restarted`, { error: String(e) })
-      if (this.#closed || c.removing || c.alive || !(e instanceof DockerError) || e.kind !== 'unavailable') return
-      // What it stands on is away for a moment.
-      Object.assign(c, { running: true, restarting: true })
-      c.changed()
-      c.restartTimer = setTimeout(() => { this.#restartByPolicy(c) }, UNAVAILABLE_RETRY_MS)
+      this.#againIfUnavailable(c, e)
     })
+  }
+
+  /** What it stands on is away for a moment. */
+  #againIfUnavailable(c: Container, e: unknown): void {
+    if (this.#closed || c.removing || c.alive || !(e instanceof DockerError) || e.kind !== 'unavailable') return
+    Object.assign(c, { running: true, restarting: true })
+    c.changed()
+    c.restartTimer = setTimeout(() => { this.#restartByPolicy(c) }, UNAVAILABLE_RETRY_MS)
   }
 
   /** When this process begins: for one whose policy wants it to run. */
   async startAtOpening(c: Container): Promise<void> {
-    await c.locked(async () => { if (!c.running && !c.removing) await this.#start(c) })
+    try {
+      await c.locked(async () => { if (!c.running && !c.removing) await this.#start(c) })
+    } catch (e) {
+      this.#againIfUnavailable(c, e)
+      throw e
+    }
   }
 
   // — stop, kill, restart, pause —
@@ -379,19 +389,3 @@ async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
   if (rb.status === 'rejected') throw rb.reason
   return [ra.value, rb.value]
 }
-
-/** True if `p` settles within `ms`; waits for ever without. */
-async function within(p: Promise<unknown>, ms: number | undefined): Promise<boolean> {
-  if (ms === undefined) {
-    await p
-    return true
-  }
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<boolean>((resolve) => { timer = setTimeout(() => { resolve(false) }, ms) })
-  try {
-    return await Promise.race([p.then(() => true), late])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
