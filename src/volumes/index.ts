@@ -1,11 +1,14 @@
 /** Pods' volumes below one directory: `pods/UID/volumes/NAME`, and beside it `pods/UID/NAME.json` with what it is. */
+import { createHash } from 'node:crypto'
+import { chmodSync, chownSync } from 'node:fs'
 import { chmod, chown, lstat, mkdir, readdir, readFile, realpath, rm, statfs, symlink } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { join } from 'node:path'
 import { replaceFile } from '../files/replace.ts'
 import { writeContent } from './atomic-writer.ts'
 import { checkHostPath } from './host-path.ts'
 import { mountsBelow, mountTmpfs, unmount } from './mounts.ts'
 import { checkPart, relativeParts } from './paths.ts'
+import { bindSubPath } from './sub-path.ts'
 import type { ContentFile, MountOptions, Volumes, VolumeSource, VolumesOptions } from './volumes.ts'
 import { VolumeError } from './volumes.ts'
 
@@ -81,23 +84,16 @@ class PodVolumes implements Volumes {
     return this.#inTurn(podUid, name, async () => {
       const parts = relativeParts('subPath', subPath)
       const record = await this.#recordOf(podUid, name)
-      const root = await realpath(record.path ?? this.#pathOf(podUid, name))
-      let current = root
-      for (const part of parts) {
-        // One part at a time, so that no directory is ever made behind a link that leads out.
-        const next = join(current, part)
-        if (await lstat(next).catch(() => undefined) === undefined) {
-          await mkdir(next, { mode: 0o755 })
-          if (record.fsGroup !== undefined) await chown(next, -1, record.fsGroup).then(() => chmod(next, 0o2775))
-        }
-        current = await realpath(next).catch(() => {
-          throw new VolumeError('invalid', `subPath "${subPath}" of volume ${name} leads through a link to nowhere`)
-        })
-        if (current !== root && !current.startsWith(root + sep)) {
-          throw new VolumeError('invalid', `subPath "${subPath}" leads out of volume ${name}`)
-        }
-      }
-      return current
+      const { fsGroup } = record
+      const target = join(this.#root, podUid, 'subpaths', createHash('sha256').update(`${name}/${parts.join('/')}`).digest('hex').slice(0, 32))
+      await bindSubPath(record.path ?? this.#pathOf(podUid, name), parts, target, {
+        made: (path) => {
+          if (fsGroup === undefined) return
+          chownSync(path, -1, fsGroup)
+          chmodSync(path, 0o2775)
+        },
+      })
+      return target
     })
   }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -129,21 +129,48 @@ describe('hostPath', () => {
   })
 })
 
-describe('subPath', () => {
+describe('subPath', { skip: process.getuid?.() !== 0 && 'only root can bind' }, () => {
   test('makes directories, finds files, and never leaves the volume', async () => {
     const volumes = createVolumes({ dataDir })
     const path = await volumes.mount('pod-s', 'v', { type: 'emptyDir' })
-    assert.equal(await volumes.subPath('pod-s', 'v', 'a/b'), join(path, 'a/b'))
-    assert.ok((await stat(join(path, 'a/b'))).isDirectory())
+    const part = async (sub: string): Promise<number> => (await stat(await volumes.subPath('pod-s', 'v', sub))).ino
+    await part('a/b')
+    const { ino } = await stat(join(path, 'a/b'))
+    assert.equal(await part('a/b'), ino)
     await symlink('/etc', join(path, 'etc'))
     await symlink('../../../..', join(path, 'up'))
     await symlink('a', join(path, 'inner'))
     await symlink('/nowhere/at/all', join(path, 'dangling'))
-    assert.equal(await volumes.subPath('pod-s', 'v', 'inner/b'), join(path, 'a/b'))
+    assert.equal(await part('inner/b'), ino)
     for (const outside of ['etc/passwd', 'etc', 'up/x', '../v', '/etc', 'dangling/x']) {
       await assert.rejects(volumes.subPath('pod-s', 'v', outside), refuses('invalid', /./), outside)
     }
     await volumes.mount('pod-s', 'c', { type: 'content', files: [{ path: 'app.conf', data: 'x' }] })
     assert.equal(await readFile(await volumes.subPath('pod-s', 'c', 'app.conf'), 'utf8'), 'x')
+    await writeFile(join(path, 'a/b/kept'), 'y')
+    await volumes.unmountPod('pod-s')
+  })
+
+  test('what it answers stays what it was, whatever is put in its place', async () => {
+    const volumes = createVolumes({ dataDir })
+    const path = await volumes.mount('pod-t', 'v', { type: 'emptyDir' })
+    await mkdir(join(path, 'data'))
+    await writeFile(join(path, 'data/own'), 'own')
+    const part = await volumes.subPath('pod-t', 'v', 'data')
+    await rename(join(path, 'data'), join(path, 'moved'))
+    await symlink('/etc', join(path, 'data'))
+    assert.deepEqual(await readdir(part), ['own'])
+    await volumes.unmountPod('pod-t')
+  })
+
+  test('a host path keeps its files when the pod goes', async () => {
+    const volumes = createVolumes({ dataDir })
+    const host = join(dataDir, 'host')
+    await mkdir(join(host, 'sub'), { recursive: true })
+    await writeFile(join(host, 'sub/file'), 'x')
+    await volumes.mount('pod-u', 'h', { type: 'hostPath', path: host })
+    await volumes.subPath('pod-u', 'h', 'sub')
+    await volumes.unmountPod('pod-u')
+    assert.equal(await readFile(join(host, 'sub/file'), 'utf8'), 'x')
   })
 })

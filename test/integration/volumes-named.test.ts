@@ -3,7 +3,8 @@ import assert from 'node:assert/strict'
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import {
-  existsSync, linkSync, lstatSync, lutimesSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync,
+  existsSync, linkSync, lstatSync, lutimesSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, symlinkSync,
+  writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -166,7 +167,14 @@ test('copy-up keeps everything, and leaves alone what holds something', { skip }
   await volumes.copyUp('used', source)
   assert.equal(statSync(used.mountpoint).ino, ino)
   assert.deepEqual(picture(used.mountpoint), picture(source))
-  assert.equal(await volumes.mount('used', 'c2', { readOnly: false, target: '/u', subpath: 'sub' }), join(used.mountpoint, 'sub'))
+  const part = await volumes.mount('used', 'c2', { readOnly: false, target: '/u', subpath: 'sub' })
+  assert.equal(statSync(part).ino, statSync(join(used.mountpoint, 'sub')).ino)
+  renameSync(join(used.mountpoint, 'sub'), join(used.mountpoint, 'moved'))
+  symlinkSync('/etc', join(used.mountpoint, 'sub'))
+  assert.equal(statSync(part).ino, statSync(join(used.mountpoint, 'moved')).ino)
+  await volumes.unmount('used', 'c2')
+  assert.equal(existsSync(part), false)
+  assert.equal(existsSync(join(used.mountpoint, 'moved')), true)
   await assert.rejects(volumes.mount('used', 'c3', { readOnly: false, target: '/u', subpath: 'soft' }), failing('not-found', /cannot access path soft/))
   symlinkSync('/etc', join(used.mountpoint, 'out'))
   await assert.rejects(volumes.mount('used', 'c3', { readOnly: false, target: '/u', subpath: 'out' }), failing('invalid', /leads out/))

@@ -1,4 +1,5 @@
 /** Errors of containerd and runc in the engine's codes, and the exit codes docker users know for what could not be started. */
+import { PathError } from '../../files/root.ts'
 import { Code, ContainerdError } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 
@@ -9,6 +10,7 @@ const CODES = new Map<number, EngineError['code']>([
 
 export function toEngineError(e: unknown): Error {
   if (e instanceof ContainerdError) return new EngineError(CODES.get(e.code) ?? 'failed', e.message)
+  if (e instanceof PathError) return new EngineError('invalid', e.message)
   return e instanceof Error ? e : new Error(String(e))
 }
 

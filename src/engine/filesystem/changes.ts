@@ -5,7 +5,7 @@
 import { closeSync, constants, lstatSync, openSync, readdirSync } from 'node:fs'
 import type { Stats } from 'node:fs'
 import { setImmediate as turn } from 'node:timers/promises'
-import { entryPath, fdPath } from './root.ts'
+import { entryPath, fdPath } from '../../files/root.ts'
 
 export interface Change {
   path: string

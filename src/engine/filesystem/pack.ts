@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { Readable } from 'node:stream'
 import { EngineError } from '../engine.ts'
-import { fdPath } from './root.ts'
+import { fdPath } from '../../files/root.ts'
 
 export interface PackOptions {
   /** Descriptor of the directory that names are relative to. */

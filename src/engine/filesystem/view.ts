@@ -8,7 +8,7 @@ import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Mount } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
-import { Root } from './root.ts'
+import { Root } from '../../files/root.ts'
 
 /** What to mount, by name; each gets a directory. */
 export type ViewMounts = Record<string, Mount>

@@ -1,6 +1,7 @@
 /** Filling an empty volume from a folder of an image. */
 import { execFile } from 'node:child_process'
-import { chmod, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { chmod, lstat, mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { NamedVolumeError } from './named.ts'
@@ -29,6 +30,29 @@ export async function fillBySwap(source: string, target: string): Promise<void> 
   } catch (e) {
     await rm(temporary, { recursive: true, force: true })
     if ((e as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw e
+  }
+}
+
+/**
+ * Copies beside `target`, where no container sees it, and moves what is there into `target`, which containers write to meanwhile: a name
+ * that exists by then stays as it is. Needs a folder above `target` of our own, on the same file system.
+ */
+export async function fillByMoves(source: string, target: string): Promise<void> {
+  const temporary = await mkdtemp(join(dirname(target), FILLING))
+  const folder = await open(target, constants.O_RDONLY | constants.O_DIRECTORY)
+  try {
+    await fillInPlace(source, temporary)
+    const into = `/proc/self/fd/${folder.fd}`
+    for (const name of await readdir(temporary)) {
+      if (await lstat(join(into, name)).catch(() => undefined) === undefined) await rename(join(temporary, name), join(into, name))
+    }
+    const { uid, gid, mode, atime, mtime } = await stat(source)
+    await folder.chown(uid, gid)
+    await folder.chmod(mode & 0o7777)
+    await folder.utimes(atime, mtime)
+  } finally {
+    await folder.close()
+    await rm(temporary, { recursive: true, force: true })
   }
 }
 

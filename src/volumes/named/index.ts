@@ -1,12 +1,16 @@
 /** Volumes with names: one record each, drivers for what is behind them, one piece of work on each volume at a time. */
-import { realpath } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readdir, rm, rmdir } from 'node:fs/promises'
 import { uptime } from 'node:os'
-import { sep } from 'node:path'
+import { join } from 'node:path'
 import { openPlugins } from '../../plugins/index.ts'
 import type { Plugins } from '../../plugins/index.ts'
 import { mountsBelow, unmount } from '../mounts.ts'
 import { relativeParts } from '../paths.ts'
-import { fillBySwap, fillInPlace, isEmpty, isFolder } from './copy-up.ts'
+import { bindSubPath, unbindBelow } from '../sub-path.ts'
+import { VolumeError } from '../volumes.ts'
+import { fillByMoves, fillBySwap, fillInPlace, isEmpty, isFolder } from './copy-up.ts'
 import type { Driver } from './driver.ts'
 import { LocalDriver } from './local.ts'
 import { NamedVolumeError } from './named.ts'
@@ -147,7 +151,7 @@ class Service implements NamedVolumes {
       const mounted = { target: how.target, readOnly: how.readOnly }
       const before = record.mounts[user] ?? []
       try {
-        const inside = how.subpath === undefined || how.subpath === '' ? path : await subPath(name, path, how.subpath)
+        const inside = how.subpath === undefined || how.subpath === '' ? path : await this.#bindPart(name, path, how.subpath, user, how.target)
         record.mounts[user] = [...before.filter((m) => m.target !== how.target), mounted]
         await this.#store.save(record)
         this.#emit({ type: 'mount', volume: toVolume(record, path), user, ...mounted })
@@ -163,6 +167,29 @@ class Service implements NamedVolumes {
     })
   }
 
+  /** Where the part is bound for this mount of `user`. Links may lead anywhere inside the volume, not out of it. */
+  async #bindPart(name: string, root: string, part: string, user: string, at: string): Promise<string> {
+    const target = join(this.#partsOf(name, user), createHash('sha256').update(at).digest('hex').slice(0, 32))
+    try {
+      await bindSubPath(root, relativeParts('subpath', part), target)
+      return target
+    } catch (e) {
+      if (!(e instanceof VolumeError)) throw e
+      const code = e.code === 'missing' ? 'not-found' : e.code === 'invalid' ? 'invalid' : 'failed'
+      throw new NamedVolumeError(code, `${e.message} (volume ${name})`)
+    }
+  }
+
+  async #unbindParts(name: string, user: string): Promise<void> {
+    const folder = this.#partsOf(name, user)
+    if (!existsSync(folder)) return
+    await unbindBelow(folder)
+    for (const entry of await readdir(folder)) await removeEmpty(join(folder, entry))
+    await rmdir(folder)
+  }
+
+  #partsOf(name: string, user: string): string { return join(this.#store.folder(name), 'parts', user) }
+
   /** All that `user` has mounted of it. Resolves also if that is nothing. */
   unmount(name: string, user: string): Promise<void> {
     return this.#inTurn(name, async () => {
@@ -171,6 +198,7 @@ class Service implements NamedVolumes {
       if (record === undefined || mounts === undefined) return
       Reflect.deleteProperty(record.mounts, user)
       try {
+        await this.#unbindParts(name, user)
         await this.#driver(record.driver).unmount(record, user, Object.keys(record.mounts).length === 0)
       } catch (e) {
         record.mounts[user] = mounts
@@ -186,18 +214,20 @@ class Service implements NamedVolumes {
       const record = this.#need('get', name)
       if (!await isFolder(sourceDir)) return
       const own = record.driver === LOCAL && record.options['device'] === undefined
-      // A folder that a container sees already cannot be swapped under it.
-      if (own && Object.keys(record.mounts).length === 0 && record.copying === undefined) {
+      const used = Object.keys(record.mounts).length > 0
+      if (own && !used && record.copying === undefined) {
         const path = this.#store.dataPath(name)
         if (await isEmpty(path)) await fillBySwap(sourceDir, path)
         return
       }
+      // Where containers write, a copy made in place could be led elsewhere by them, and there is no other place on that file system.
+      if (used && !own) return
       const driver = this.#driver(record.driver)
       const path = await driver.mount(record, COPY_USER).catch((e: unknown) => { throw asFailed(e) })
       try {
         if (record.copying === undefined && !await isEmpty(path)) return
         await this.#store.save(Object.assign(record, { copying: true as const }))
-        await fillInPlace(sourceDir, path)
+        await (own ? fillByMoves : fillInPlace)(sourceDir, path)
         delete record.copying
         await this.#store.save(record)
       } finally {
@@ -319,24 +349,8 @@ function foreign(driver: string, v: PluginVolume, scope: 'local' | 'global'): Na
   }
 }
 
-/** Links may lead anywhere inside the volume, not out of it. */
-async function subPath(name: string, root: string, path: string): Promise<string> {
-  const parts = relativePartsOf(name, path)
-  const real = await realpath(root)
-  const found = await realpath([real, ...parts].join(sep)).catch(() => {
-    throw new NamedVolumeError('not-found', `cannot access path ${path} of volume ${name}: no such file or directory`)
-  })
-  if (found !== real && !found.startsWith(real + sep)) throw new NamedVolumeError('invalid', `subpath ${path} leads out of volume ${name}`)
-  return found
-}
-
-function relativePartsOf(name: string, path: string): string[] {
-  try {
-    return relativeParts('subpath', path)
-  } catch (e) {
-    throw new NamedVolumeError('invalid', `${(e as Error).message} (volume ${name})`)
-  }
-}
+/** A place something was bound to: never through a mount that is still there. */
+async function removeEmpty(path: string): Promise<void> { await rmdir(path).catch(() => rm(path)) }
 
 function absent(operation: string, name: string): NamedVolumeError {
   return new NamedVolumeError('not-found', `${operation} ${name}: no such volume`)

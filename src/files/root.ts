@@ -5,11 +5,13 @@
  */
 import { closeSync, constants, fstatSync, mkdirSync, openSync, readlinkSync } from 'node:fs'
 import type { Stats } from 'node:fs'
-import { EngineError } from '../engine.ts'
 
 /** Linux's O_PATH: a descriptor that only names; opening it neither waits for a FIFO nor wakes a device. */
 const O_PATH = 0o10000000
 const MAX_LINKS = 255
+
+/** A path that cannot be: what is wrong with it. */
+export class PathError extends Error {}
 
 /** The name of an entry of an opened directory, for any system call. The last component is not followed by those that do not follow. */
 export function entryPath(directory: number, name: string): string { return `/proc/self/fd/${directory}/${name}` }
@@ -48,7 +50,7 @@ export class Root {
 
   /**
    * Resolves `path` below the root. undefined if it does not exist, or leads through something that is no directory. Throws
-   * `invalid` for a loop of links.
+   * a PathError for a loop of links.
    */
   find(path: string, options: FindOptions): Located | undefined {
     const stack: { fd: number; name: string }[] = []
@@ -141,7 +143,7 @@ export class Root {
       } catch (e) {
         const { code } = e as NodeJS.ErrnoException
         if (code === 'ENOTDIR' || (code === 'ENOENT' && !make)) return undefined
-        if (code === 'ENAMETOOLONG') throw new EngineError('invalid', `file name too long: ${name.slice(0, 40)}…`)
+        if (code === 'ENAMETOOLONG') throw new PathError(`file name too long: ${name.slice(0, 40)}…`)
         if (code !== 'ENOENT') throw e
       }
       try {
@@ -164,8 +166,8 @@ function readLink(directory: number, name: string): string | undefined {
 }
 
 function parts(path: string): string[] {
-  if (path.includes('\0')) throw new EngineError('invalid', 'a path holds a NUL')
+  if (path.includes('\0')) throw new PathError('a path holds a NUL')
   return path.split('/').filter((p) => p !== '' && p !== '.')
 }
 
-function loop(path: string): EngineError { return new EngineError('invalid', `too many levels of symbolic links: ${path}`) }
+function loop(path: string): PathError { return new PathError(`too many levels of symbolic links: ${path}`) }
