@@ -7,7 +7,7 @@ import { closeSync, constants, fstatSync, mkdirSync, openSync, readlinkSync } fr
 import type { Stats } from 'node:fs'
 
 /** Linux's O_PATH: a descriptor that only names; opening it neither waits for a FIFO nor wakes a device. */
-const O_PATH = 0o10000000
+export const O_PATH = 0o10000000
 const MAX_LINKS = 255
 
 /** A path that cannot be: what is wrong with it. */

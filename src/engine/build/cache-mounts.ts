@@ -1,11 +1,13 @@
 /** Folders that `RUN --mount=type=cache` keeps from build to build. Losing one is never an error. */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmod, chown, mkdir, readdir, rm, stat, utimes } from 'node:fs/promises'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { chmod, chown, mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
+const UNFINISHED = '.new-'
 
 export interface CacheMount { path: string; release(): void }
 
@@ -24,10 +26,16 @@ export class CacheMounts {
   readonly #dir: string
   /** Users by folder name. */
   readonly #users = new Map<string, number>()
+  /** Folders that are being made. */
+  readonly #making = new Map<string, Promise<void>>()
   /** Last holder of each locked folder. */
   readonly #locks = new Map<string, Promise<void>>()
 
-  constructor(dir: string) { this.#dir = dir }
+  /** Sweeps what a process that was killed had not finished. */
+  constructor(dir: string) {
+    this.#dir = dir
+    for (const n of existsSync(dir) ? readdirSync(dir) : []) if (n.startsWith(UNFINISHED)) rmSync(join(dir, n), { recursive: true, force: true })
+  }
 
   /** The folder of `id`; with `private` one that nobody uses now, with `locked` as soon as nobody else does. */
   async open(o: CacheMountOptions, signal: AbortSignal): Promise<CacheMount> {
@@ -50,10 +58,11 @@ export class CacheMounts {
     try {
       signal.throwIfAborted()
       const path = join(this.#dir, name)
-      if (await mkdir(path, { recursive: true, mode: 0o700 }) !== undefined) {
-        await o.fill?.(path)
-        await chmod(path, o.mode)
-        await chown(path, o.uid, o.gid)
+      await this.#making.get(name)
+      if (!existsSync(path)) {
+        const making = this.#make(path, o).finally(() => { this.#making.delete(name) })
+        this.#making.set(name, making.catch(() => undefined))
+        await making
       }
       const now = new Date()
       await utimes(path, now, now)
@@ -64,8 +73,23 @@ export class CacheMounts {
     }
   }
 
+  /** Under another name until it is whole. */
+  async #make(path: string, o: CacheMountOptions): Promise<void> {
+    await mkdir(this.#dir, { recursive: true, mode: 0o700 })
+    const unfinished = await mkdtemp(join(this.#dir, UNFINISHED))
+    try {
+      await o.fill?.(unfinished)
+      await chmod(unfinished, o.mode)
+      await chown(unfinished, o.uid, o.gid)
+      await rename(unfinished, path)
+    } catch (e) {
+      await rm(unfinished, { recursive: true, force: true })
+      throw e
+    }
+  }
+
   async list(): Promise<{ id: string; sizeBytes: number; createdAtMs: number; usedAtMs: number; inUse: boolean }[]> {
-    const names = await readdir(this.#dir).catch(() => [])
+    const names = (await readdir(this.#dir).catch(() => [])).filter(n => !n.startsWith(UNFINISHED))
     return Promise.all(names.map(async id => {
       const path = join(this.#dir, id)
       const [s, du] = await Promise.all([stat(path), run('du', ['-s', '-B1', path])])

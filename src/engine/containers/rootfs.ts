@@ -2,8 +2,8 @@
  * Reads small files of a container's file system without mounting it: through the directories its snapshot's mount is made
  * of, newest first. Symbolic links are followed inside the container's own root and never out of it.
  */
-import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, readSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, constants, fstatSync, openSync, readlinkSync, readSync } from 'node:fs'
+import { entryPath, fdPath, O_PATH } from '../../files/root.ts'
 import type { Mount } from '../containerd/index.ts'
 
 const MAX_LINKS = 40
@@ -24,58 +24,86 @@ export function layerDirectories(mounts: Mount[]): string[] | undefined {
 export function readInRoot(layers: string[], path: string, maxBytes: number): string | undefined {
   const found = resolve(layers, path)
   if (found === undefined) return undefined
-  let fd: number
+  let fd: number | undefined
   try {
-    fd = openSync(found, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    if (!fstatSync(found).isFile()) return undefined
+    fd = openSync(fdPath(found), constants.O_RDONLY)
+    const { size } = fstatSync(fd)
+    if (size > maxBytes) return undefined
+    const data = Buffer.alloc(size)
+    return data.toString('utf8', 0, readSync(fd, data, 0, size, 0))
   } catch {
     return undefined
-  }
-  try {
-    const stat = fstatSync(fd)
-    if (!stat.isFile() || stat.size > maxBytes) return undefined
-    const data = Buffer.alloc(stat.size)
-    return data.toString('utf8', 0, readSync(fd, data, 0, stat.size, 0))
   } finally {
-    closeSync(fd)
+    closeSync(found)
+    if (fd !== undefined) closeSync(fd)
   }
 }
 
-/** Host path of what `path` names, links resolved. Every component is looked up by itself, in the layers that may hold it. */
-function resolve(layers: string[], path: string): string | undefined {
+/** Descriptor (O_PATH) of what `path` names, links resolved. Every component is looked up by itself, in the layers that may hold it. */
+function resolve(layers: string[], path: string): number | undefined {
   let todo = path.split('/').filter((p) => p !== '')
   let done: string[] = []
+  let found: number | undefined
   for (let links = 0; todo.length > 0;) {
     const part = todo.shift() as string
     if (part === '.') continue
     if (part === '..') { done.pop(); continue }
-    const host = find(layers, [...done, part])
-    if (host === undefined) return undefined
-    if (!lstatSync(host).isSymbolicLink()) { done.push(part); continue }
+    const entry = find(layers, [...done, part])
+    if (entry === undefined) return undefined
+    if (entry.target === undefined) {
+      done.push(part)
+      if (todo.length === 0) found = entry.fd
+      else closeSync(entry.fd)
+      continue
+    }
+    closeSync(entry.fd)
     if (++links > MAX_LINKS) return undefined
-    const target = readlinkSync(host)
-    if (target.startsWith('/')) done = []
-    todo = [...target.split('/').filter((p) => p !== ''), ...todo]
+    if (entry.target.startsWith('/')) done = []
+    todo = [...entry.target.split('/').filter((p) => p !== ''), ...todo]
   }
-  return find(layers, done)
+  return found
 }
 
 /** The newest layer's entry for a path whose parents are no links; undefined if a whiteout hides it. */
-function find(layers: string[], parts: string[]): string | undefined {
-  search: for (const layer of layers) {
-    let host = layer
-    for (const [i, part] of parts.entries()) {
-      host = join(host, part)
-      let stat
-      try {
-        stat = lstatSync(host)
-      } catch {
-        continue search
-      }
-      if (stat.isCharacterDevice() && stat.rdev === 0) return undefined
-      // A file over a directory of the layers below, or a link there: nothing below shows through.
-      if (i < parts.length - 1 && !stat.isDirectory()) return undefined
-    }
-    return host
+function find(layers: string[], parts: string[]): { fd: number; target?: string } | undefined {
+  for (const layer of layers) {
+    const found = findIn(layer, parts)
+    if (found === 'hidden') return undefined
+    if (found !== 'absent') return found
   }
   return undefined
+}
+
+/** By descriptors: the container may put links where directories were while we look. */
+function findIn(layer: string, parts: string[]): { fd: number; target?: string } | 'hidden' | 'absent' {
+  let directory = openSync(layer, O_PATH | constants.O_DIRECTORY)
+  try {
+    for (const [i, part] of parts.entries()) {
+      const path = entryPath(directory, part)
+      const fd = openSync(path, O_PATH | constants.O_NOFOLLOW)
+      let kept = false
+      try {
+        const stat = fstatSync(fd)
+        if (stat.isCharacterDevice() && stat.rdev === 0) return 'hidden'
+        if (i === parts.length - 1) {
+          const target = stat.isSymbolicLink() ? readlinkSync(path) : undefined
+          kept = true
+          return { fd, ...(target === undefined ? {} : { target }) }
+        }
+        // A file over a directory of the layers below, or a link there: nothing below shows through.
+        if (!stat.isDirectory()) return 'hidden'
+        closeSync(directory)
+        directory = fd
+        kept = true
+      } finally {
+        if (!kept) closeSync(fd)
+      }
+    }
+    return 'absent'
+  } catch {
+    return 'absent'
+  } finally {
+    closeSync(directory)
+  }
 }

@@ -33,6 +33,7 @@ export interface HttpResponse {
 
 const STALL_MS = 30_000
 const MAX_REDIRECTS = 5
+const MAX_DISCARDED_BYTES = 64 << 10
 const agents = { 'http:': new HttpAgent({ keepAlive: true, timeout: 60_000 }), 'https:': new HttpsAgent({ keepAlive: true, timeout: 60_000 }) }
 
 /** Resolves with any status; rejects with `unavailable` when nobody answers in time. */
@@ -46,7 +47,7 @@ export async function http(r: HttpRequest): Promise<HttpResponse> {
     const response = await once({ ...r, url, headers, method, body, agent })
     const location = response.headers['location']
     if (r.follow === false || ![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response
-    response.body.resume()
+    discard(response.body)
     if (redirects === MAX_REDIRECTS) throw new EngineError('failed', `${r.url.host} redirects more than ${MAX_REDIRECTS} times`)
     const next = new URL(location, url)
     if (!(next.protocol in agents)) throw new EngineError('failed', `${url.host} redirects to ${next.protocol}, which is not HTTP`)
@@ -138,6 +139,13 @@ export function guarded(body: Readable, stallMs: number, name: string): Readable
     }
   }
   return Readable.from(read(), { objectMode: false, highWaterMark: 256 * 1024 })
+}
+
+/** A body nobody wants: a small one is read, so that the connection can serve again, and a large one cut off. */
+function discard(body: Readable): void {
+  let size = 0
+  body.on('data', (part: Buffer) => { if ((size += part.length) > MAX_DISCARDED_BYTES) body.destroy() })
+  body.on('error', () => undefined)
 }
 
 /** A whole body of at most `maxBytes`; `failed` beyond that. */
