@@ -7,6 +7,7 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, write
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { thaw } from '../engine/containers/cgroups.ts'
 import { removeCgroups } from './cgroups.ts'
 import type { Driver, HostPlan, HostState } from './driver.ts'
 import { run, startDetached } from './exec.ts'
@@ -16,6 +17,9 @@ import { supervisor, writeServices } from './services.ts'
 import { hostAddress, type Underlay } from './underlay.ts'
 
 const init = fileURLToPath(new URL('namespace-init.sh', import.meta.url))
+
+/** From SIGKILL to the end of all processes, unless some are frozen. */
+const FROZEN_MS = 500
 
 interface Record { address: string; process: ProcessId }
 
@@ -57,14 +61,14 @@ export class NamespaceDriver implements Driver {
     const r = this.#record(name)
     if (r === undefined) return
     signal(r.process, 'SIGTERM')
-    if (!await waitForEnd(r.process, 20_000)) signal(r.process, 'SIGKILL')
+    if (!await waitForEnd(r.process, 20_000)) await this.#kill(name, r)
     await this.#gone(name, r)
   }
 
   async kill(name: string): Promise<void> {
     const r = this.#record(name)
     if (r === undefined) throw new Error(`there is no host "${name}"`)
-    signal(r.process, 'SIGKILL')
+    await this.#kill(name, r)
     await this.#gone(name, r)
   }
 
@@ -84,6 +88,13 @@ export class NamespaceDriver implements Driver {
   #record(name: string): Record | undefined {
     const file = join(this.#dir, name, 'host.json')
     return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) as Record : undefined
+  }
+
+  /** All of its processes with it, also those that were frozen for a moment. */
+  async #kill(name: string, r: Record): Promise<void> {
+    signal(r.process, 'SIGKILL')
+    await waitForEnd(r.process, FROZEN_MS)
+    thaw(this.cgroup(name))
   }
 
   /** The link is cut and control groups are removed once the kernel has killed everything in the host. */

@@ -1,6 +1,7 @@
 /** What is left in this machine's kernel when its daemons have stopped: containers, mounts, namespaces, interfaces, rules. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { thaw } from '../engine/containers/cgroups.ts'
 import { unpassFirewalls } from '../network/cnm/machine.ts'
 import { namesOf as cnmNamesOf } from '../network/cnm/names.ts'
 import { namesOf } from '../network/names.ts'
@@ -17,6 +18,7 @@ export async function stopContainers(l: Layout, instance: string, dataDir: strin
   // Shims are told apart by the socket of the containerd they were started by.
   const shims = processesWith(join(l.runDir, 'containerd.sock'))
   for (const p of [...containers, ...shims]) signal(p, 'SIGKILL')
+  thaw(clusterCgroup(instance))
   await Promise.all([...containers, ...shims].map(p => waitForEnd(p, 5_000)))
   await unmountBelow(l.runDir)
   await unmountBelow(dataDir)

@@ -143,6 +143,17 @@ it('notices a killed shim', async () => {
   await m.engine.containers.remove('orphaned', true)
 })
 
+it('ends what a killed runtime has left frozen', async () => {
+  await m.run('frozen', ['sleep', '100000'])
+  const { pid } = m.engine.containers.inspect('frozen')!
+  const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').split('\n')
+  const v1 = lines.find(l => l.split(':')[1] === 'freezer')
+  if (v1 === undefined) writeFileSync(`/sys/fs/cgroup${lines[0]!.slice('0::'.length)}/cgroup.freeze`, '1')
+  else writeFileSync(`/sys/fs/cgroup/freezer${v1.split(':')[2]}/freezer.state`, 'FROZEN')
+  await m.engine.containers.remove('frozen', true)
+  assert.equal(m.engine.containers.inspect('frozen'), undefined)
+})
+
 it('leaves nothing behind whenever the engine is killed, and never touches what is not its own', async () => {
   const client = m.client()
   m.ctr('snapshots', 'prepare', 'foreign-snapshot')

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { type Cgroups, parseMounts } from './cgroups.ts'
+import { type Cgroups, parseMounts, thaw } from './cgroups.ts'
 import { oomKills, readStats } from './stats.ts'
 
 const unified = '30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot'
@@ -22,6 +22,17 @@ function group(name: string, files: Record<string, string>): string {
 }
 
 const at = (v2: boolean): Cgroups => ({ v2, path: (_, cgroup) => join(root, cgroup), all: (cgroup) => [join(root, cgroup)] })
+
+test('what is frozen below a group is thawed, and nothing else written', () => {
+  for (const [v2, file, frozen, thawed] of [[false, 'freezer.state', 'FROZEN\n', 'THAWED'], [true, 'cgroup.freeze', '1\n', '0']] as const) {
+    const pod = group(`pod${v2}`, {})
+    const [stuck, free] = [group(`pod${v2}/stuck`, { [file]: frozen }), group(`pod${v2}/free`, { [file]: 'as it was' })]
+    thaw(pod, at(v2))
+    assert.equal(readFileSync(join(root, stuck, file), 'utf8'), thawed)
+    assert.equal(readFileSync(join(root, free, file), 'utf8'), 'as it was')
+    thaw('not-there', at(v2))
+  }
+})
 
 test('mounts of version 2, 1 and both', () => {
   const two = parseMounts(unified)

@@ -1,5 +1,5 @@
 /** Where this machine's cgroups are mounted: one hierarchy (v2) or one a controller (v1). */
-import { readFileSync, rmdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 export interface Cgroups {
@@ -37,6 +37,26 @@ export function parseMounts(mountinfo: string): Cgroups {
       return mount === undefined ? undefined : join(mount, cgroup)
     },
     all: (cgroup) => [...new Set([...controllers.values(), ...(unified === undefined ? [] : [unified])])].map((mount) => join(mount, cgroup)),
+  }
+}
+
+/**
+ * Lets what is frozen in a cgroup or below it run again. runc freezes a container to signal all of its processes; if it is killed
+ * meanwhile they stay so, and on v1 not even SIGKILL ends what is frozen.
+ */
+export function thaw(cgroup: string, where: Cgroups = cgroups()): void {
+  const top = where.path('freezer', cgroup)
+  if (top !== undefined) thawBelow(top, where.v2 ? ['cgroup.freeze', '1', '0'] : ['freezer.state', 'FROZEN', 'THAWED'])
+}
+
+function thawBelow(dir: string, [file, frozen, thawed]: [file: string, frozen: string, thawed: string]): void {
+  try {
+    const path = join(dir, file)
+    // The top of a tree has no such file.
+    if (existsSync(path) && readFileSync(path, 'utf8').trim() === frozen) writeFileSync(path, thawed)
+    for (const e of readdirSync(dir, { withFileTypes: true })) if (e.isDirectory()) thawBelow(join(dir, e.name), [file, frozen, thawed])
+  } catch {
+    // Removed meanwhile.
   }
 }
 

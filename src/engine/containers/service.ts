@@ -17,7 +17,7 @@ import type {
 import { within } from '../within.ts'
 import { Attachments } from './attach.ts'
 import { boundingSet } from './capabilities.ts'
-import { removeCgroup } from './cgroups.ts'
+import { removeCgroup, thaw } from './cgroups.ts'
 import { cgroupPids, readDetailedStats } from './detailed-stats.ts'
 import type { EventHub } from './events.ts'
 import { execProcess } from './exec.ts'
@@ -69,6 +69,9 @@ const MAX_CLEARING = 8
 /** For about half a minute. */
 const CLEAR_ATTEMPTS = 60
 const CLEAR_RETRY_MS = 500
+
+/** From SIGKILL to the exit, unless something keeps its processes from ending. */
+const FROZEN_MS = 1000
 
 type StartChanges = NonNullable<Parameters<ContainerService['start']>[1]>
 
@@ -246,6 +249,10 @@ export class Containers implements ContainerService {
     // Not by `resume`, which waits its turn.
     if (entry.record.state === 'paused') await this.#client.tasks.resume(id).catch(() => undefined)
     await this.kill(id, SIGKILL, true)
+    if (!await within(exited, FROZEN_MS)) {
+      thaw(cgroupOf(entry.record.spec))
+      await this.kill(id, SIGKILL, true)
+    }
     if (!await within(exited, KILL_MS)) throw new EngineError('failed', `container ${id} did not exit ${KILL_MS / 1000} s after SIGKILL`)
   }
 

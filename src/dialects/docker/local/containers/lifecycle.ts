@@ -260,7 +260,7 @@ export class Lifecycle {
   async #killAndWait(c: Container, exit: Promise<unknown>): Promise<void> {
     if (!c.alive) return
     emit(this.#x, c, 'kill', { signal: String(SIGKILL) })
-    await this.#x.engine.containers.kill(c.id, SIGKILL, true).catch((e: unknown) => { throw dockerError(e) })
+    await this.#x.engine.containers.stop(c.id, 0).catch((e: unknown) => { throw dockerError(e) })
     if (c.paused) await this.#resume(c).catch(() => undefined)
     if (!await within(exit, KILL_MS)) throw new DockerError('failed', 'tried to kill container, but did not receive an exit event')
   }
