@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { type Cgroups, parseMounts, thaw } from './cgroups.ts'
+import { ownProcs } from './attach-ahead.ts'
 import { oomKills, readStats } from './stats.ts'
 
 const unified = '30 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot'
@@ -32,6 +33,12 @@ test('what is frozen below a group is thawed, and nothing else written', () => {
     assert.equal(readFileSync(join(root, free, file), 'utf8'), 'as it was')
     thaw('not-there', at(v2))
   }
+})
+
+test('the group this process is in, of both versions', () => {
+  assert.equal(ownProcs('5:freezer:/a/b\n1:name=systemd:/c\n0::/u\n', at(false)), join(root, '/a/b/cgroup.procs'))
+  assert.equal(ownProcs('0::/user.slice/x:y\n', at(true)), join(root, '/user.slice/x:y/cgroup.procs'))
+  assert.equal(ownProcs('', at(true)), undefined)
 })
 
 test('mounts of version 2, 1 and both', () => {

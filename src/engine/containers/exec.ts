@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { ociAny, orAbsent } from '../containerd/index.ts'
 import type { ContainerdClient } from '../containerd/index.ts'
 import type { ProcessStreams } from '../engine.ts'
+import { attachAhead } from './attach-ahead.ts'
 import { startFailure, toEngineError } from './failures.ts'
 import type { FifoPool } from './fifos.ts'
 import type { OciProcess } from './oci-spec.ts'
@@ -20,6 +21,7 @@ export interface ExecDeps { client: ContainerdClient; fifos: FifoPool; exits: Ex
 
 /** A process that could not be started is no rejection: its streams say why, and it exits with 126 or 127, as docker shows it. */
 export async function execProcess(d: ExecDeps, container: string, process: OciProcess, wantStdin: boolean): Promise<ProcessStreams> {
+  attachAhead()
   const exec = `exec-${randomBytes(8).toString('hex')}`
   const tty = process.terminal
   const names = [`${exec}-out`, ...(tty ? [] : [`${exec}-err`]), ...(wantStdin ? [`${exec}-in`] : [])]

@@ -15,6 +15,7 @@ import type {
   Mount, PathInfo, ProcessStreams, Resources, WriteArchiveOptions,
 } from '../engine.ts'
 import { within } from '../within.ts'
+import { attachAhead } from './attach-ahead.ts'
 import { Attachments } from './attach.ts'
 import { boundingSet } from './capabilities.ts'
 import { removeCgroup, thaw } from './cgroups.ts'
@@ -163,6 +164,8 @@ export class Containers implements ContainerService {
 
   async create(spec: ContainerSpec): Promise<void> {
     const id = checkId(spec.id)
+    // Whoever creates one starts it next.
+    attachAhead()
     if (this.#table.entries.has(id)) throw new EngineError('conflict', `the container name "${id}" is already in use`)
     if (spec.stopSignal !== undefined) signalNumber(spec.stopSignal)
     boundingSet({ ...(spec.capAdd && { add: spec.capAdd }), ...(spec.capDrop && { drop: spec.capDrop }) })

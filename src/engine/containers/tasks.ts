@@ -6,6 +6,7 @@ import { Code, hasCode, ociAny, orAbsent, protoAny } from '../containerd/index.t
 import type { ContainerdClient, Mount } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type { Attachments } from './attach.ts'
+import { attachAhead } from './attach-ahead.ts'
 import { cgroups } from './cgroups.ts'
 import type { FifoPool } from './fifos.ts'
 import type { LogClient } from './log-client.ts'
@@ -69,6 +70,7 @@ export class Tasks {
   async start(entry: Entry, ready: Promise<unknown>): Promise<number> {
     // It may fail while others are waited for.
     ready.catch(() => undefined)
+    attachAhead()
     const { spec } = entry.record
     const { id } = spec
     const tty = spec.tty === true
