@@ -8,6 +8,7 @@ import { Registries } from '../registry/registries.ts'
 import type { RegistryOptions } from '../registry/registries.ts'
 import { nameImage, sweepKept } from './assemble.ts'
 import type { ImageContext, ImageUser } from './assemble.ts'
+import { inBulk } from './bulk.ts'
 import { removeStaleLeases, withLease } from './content.ts'
 import { importRootfs } from './import.ts'
 import { loadArchive } from './load.ts'
@@ -127,9 +128,9 @@ export async function createImageService(deps: ImageDeps): Promise<EngineImages>
       }
       return { id: resolved.id, name: record.name, config: resolved.config, chainId: resolved.chainId }
     },
-    pull: (reference, options) => puller.pull(reference, options),
-    push: (reference, options) => pushImage(x, reference, options),
-    load: (tar, onProgress, options) => loadArchive(x, tar, onProgress, options),
+    pull: (reference, options) => inBulk(() => puller.pull(reference, options)),
+    push: (reference, options) => inBulk(() => pushImage(x, reference, options)),
+    load: (tar, onProgress, options) => inBulk(() => loadArchive(x, tar, onProgress, options)),
     save: references => saveArchive(x, references),
     import: (tar, reference, config, options) => importRootfs(x, tar, reference, config, options),
     async tag(source, target, options): Promise<void> {
