@@ -83,7 +83,7 @@ async function idle(when: string): Promise<void> {
   await sleep(SETTLE_MS)
   const before = pids.map(p => usage(p.pid))
   await sleep(IDLE_MS)
-  const maxMB: Record<string, number> = { agent: 90, logger: 55, server: 120 }
+  const maxMB: Record<string, number> = { agent: 90, server: 120 }
   for (const [i, { name, pid }] of pids.entries()) {
     const now = usage(pid)
     const share = (now.cpuMs - before[i]!.cpuMs) / IDLE_MS * 100

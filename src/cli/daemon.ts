@@ -23,8 +23,14 @@ const daemons: Record<string, () => Promise<{ run: (config: never) => Promise<Da
     return { run: config => runAgent(config, [serveDocker]), loadLater }
   },
   router: async () => ({ run: (await import('../router/main.ts')).runRouter }),
-  engine: async () => ({ run: (await import('../dialects/docker/engine/main.ts')).runEngine }),
-  logger: async () => ({ run: (await import('../engine/logger/main.ts')).runLogger }),
+  engine: async () => {
+    const [{ runEngine: run }, { loadLater }] = await Promise.all([import('../dialects/docker/engine/main.ts'), import('../engine/index.ts')])
+    return { run, loadLater }
+  },
+  logger: async () => {
+    const { runLogger: run, loadLater } = await import('../engine/logger/main.ts')
+    return { run, loadLater }
+  },
 }
 const load = Object.hasOwn(daemons, name ?? '') ? daemons[name!] : undefined
 if (load === undefined || file === undefined) {

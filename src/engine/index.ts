@@ -22,6 +22,9 @@ export type { SupportedResources } from './containers/oci-resources.ts'
 /** How long an engine waits for its containerd to come up. */
 const CONTAINERD_MS = 30_000
 
+/** For the compile cache: what is else loaded when it is first used. */
+export async function loadLater(): Promise<void> { await import('./build/stages.ts') }
+
 /**
  * Connects to containerd, brings records and tasks together, and resolves when `containers.list()` is the truth. Rejects with
  * `unavailable` if containerd does not answer within 30 s.

@@ -25,7 +25,7 @@ export interface ServiceCommand { name: string; command: string[] }
 
 /** The command line of one of Gantry's own daemons. */
 export function gantryDaemon(name: 'server' | 'agent' | 'router' | 'logger' | 'engine', configFile: string): ServiceCommand {
-  const heap = { server: SERVER_HEAP, logger: LOGGER_NODE_FLAGS, agent: SMALL_HEAP, router: SMALL_HEAP, engine: SMALL_HEAP }[name]
+  const heap = { server: SERVER_HEAP, logger: LOGGER_NODE_FLAGS, agent: [...SMALL_HEAP, '--expose-gc'], router: SMALL_HEAP, engine: SMALL_HEAP }[name]
   const environment = [compileCache, ...name === 'server' ? SERVER_MEMORY : GIVE_BACK]
   return { name, command: ['/usr/bin/env', ...environment, process.execPath, '--disable-warning=ExperimentalWarning', ...heap, entry, name, configFile] }
 }

@@ -20,6 +20,7 @@ import type { AgentConfig } from '../machines/layout.ts'
 import { nodeStats } from '../telemetry/node-stats.ts'
 import { createVolumes } from '../volumes/index.ts'
 import { serveStream } from './api/router.ts'
+import { collectAtRest } from './at-rest.ts'
 import { JsonFile, readJson } from './atomic-file.ts'
 import { ClusterNetwork } from './cluster-network.ts'
 import { errorText } from './error-text.ts'
@@ -112,6 +113,7 @@ export async function runAgent(
     servers: config.servers, tls, name: config.name, logger,
     onStream: (stream, headers) => serveStream({ engine, pods: all, stats: () => statsOf(config.name, all, engine, network), logger }, stream, headers),
   })
+  const stopCollecting = collectAtRest(engine)
   logger.info(`node "${config.name}" runs pods of ${podCIDR}`)
   // The node's Pods do not wait for these, nor fail with them.
   const extended = extensions.map(extend => extend({ config, engine, cgroup, logger }).catch((e: unknown) => {
@@ -121,6 +123,7 @@ export async function runAgent(
 
   return {
     async close() {
+      stopCollecting()
       tunnel.close()
       offImages()
       registration.close()

@@ -24,7 +24,6 @@ import { clearMounts } from './rootfs.ts'
 import type { Say } from './output.ts'
 import type { RunStep } from './run.ts'
 import type { ImportedImage } from './imported.ts'
-import { buildStages } from './stages.ts'
 import { archiveTree } from './tree.ts'
 
 export type { RunStep } from './run.ts'
@@ -93,6 +92,8 @@ export async function createBuilder(deps: BuilderDeps): Promise<Builder> {
     for (const w of file.warnings) stream(`${w}\n`)
     const ignoreFile = context.members.has(`${path}.dockerignore`) ? `${path}.dockerignore` : '.dockerignore'
     const ignored = context.members.has(ignoreFile) ? parseDockerignore(await contextText(context, ignoreFile)) : undefined
+    // Most machines build nothing: what a build runs on is loaded with the first one.
+    const { buildStages } = await import('./stages.ts')
     const result = await buildStages({
       x, images: deps.images, cache, caches, lease, signal, mountDir, runDir, runStep: deps.runStep, network: deps.network, file, options,
       imported: await importedImages(options.cacheFrom ?? []), context: archiveTree(context, { ignored, rootOwned: true }), stream,

@@ -10,8 +10,7 @@ import { Journal, readJournal } from './journal.ts'
 import { LogFile } from './log-file.ts'
 import type { LogPosition } from './log-file.ts'
 import type { OpenRequest } from './protocol.ts'
-import { openSender } from './senders/index.ts'
-import type { Sender } from './senders/index.ts'
+import type { openSender, Sender } from './senders/index.ts'
 
 /** Unsent bytes at which an attached client holds the container up, and how long it may do so without taking anything. */
 const ATTACH_HIGH_BYTES = 1 << 20
@@ -44,7 +43,7 @@ export class Drain {
   #done = false
 
   /** `onData` is called after lines were written. Throws where a FIFO or the log cannot be opened. */
-  constructor(request: OpenRequest, compressor: Compressor, stamps: Stamps, journalDir: string, onData: () => void) {
+  constructor(request: OpenRequest, compressor: Compressor, stamps: Stamps, journalDir: string, onData: () => void, sender?: typeof openSender) {
     this.request = request
     this.#onData = onData
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -52,7 +51,7 @@ export class Drain {
     this.#setEnded = resolve
     this.#stamps = stamps
     this.#journalDir = journalDir
-    this.#sender = openSender(request, (note) => { this.#file?.note(note) })
+    this.#sender = sender?.(request, (note) => { this.#file?.note(note) })
     const pending: { at: LogPosition; lines: Buffer }[] = []
     try {
       this.#open('stdout', request.stdout, pending)

@@ -9,6 +9,9 @@ export interface LoggerConfig {
   socket: string
 }
 
+/** For the compile cache. */
+export async function loadLater(): Promise<void> { await import('./senders/index.ts') }
+
 /** Resolves when it serves. `close` writes what the FIFOs hold. Rejects if the socket cannot be had. */
 export async function runLogger(config: LoggerConfig): Promise<{ close(): Promise<void> }> {
   const server = new LogServer(config.socket)

@@ -10,6 +10,7 @@ import { Drain } from './drain.ts'
 import { Stamps } from './format.ts'
 import { onJsonLines } from './protocol.ts'
 import type { Answer, DaemonEvent, OpenRequest, Request } from './protocol.ts'
+import type { openSender } from './senders/index.ts'
 
 export class LogServer {
   readonly #socketPath: string
@@ -22,6 +23,8 @@ export class LogServer {
   readonly #connections = new Set<Socket>()
   readonly #compressor = new Compressor()
   readonly #stamps = new Stamps()
+
+  #openSender: typeof openSender | undefined
 
   constructor(socketPath: string) {
     this.#socketPath = socketPath
@@ -36,6 +39,7 @@ export class LogServer {
     rmSync(this.#socketPath, { force: true })
     mkdirSync(this.#journalDir, { recursive: true, mode: 0o700 })
     for (const request of readState(this.#statePath)) {
+      await this.#loadFor(request)
       try { this.#open(request) } catch { /* its FIFOs are gone: so is the container */ }
     }
     this.#saveState()
@@ -88,6 +92,7 @@ export class LogServer {
   async #handle(socket: Socket, r: Request): Promise<Omit<Answer, 'n'>> {
     switch (r.op) {
       case 'open':
+        await this.#loadFor(r)
         this.#open(r)
         this.#saveState()
         return {}
@@ -119,6 +124,11 @@ export class LogServer {
     }
   }
 
+  /** Few containers have their lines sent elsewhere, and the code for it holds some megabytes. */
+  async #loadFor({ driver }: OpenRequest): Promise<void> {
+    if (driver === 'syslog' || driver === 'fluentd') this.#openSender ??= (await import('./senders/index.ts')).openSender
+  }
+
   #open(request: OpenRequest): void {
     const { id, stdout, stderr, dir, maxBytes, maxFiles, driver, options } = request
     const old = this.#drains.get(id)
@@ -128,7 +138,7 @@ export class LogServer {
       id, stdout, ...(stderr === undefined ? {} : { stderr }), dir, maxBytes, maxFiles, ...(driver === undefined ? {} : { driver }),
       ...(options === undefined ? {} : { options }),
     }
-    const drain = new Drain(clean, this.#compressor, this.#stamps, this.#journalDir, () => { this.#tell({ event: 'data', id }) })
+    const drain = new Drain(clean, this.#compressor, this.#stamps, this.#journalDir, () => { this.#tell({ event: 'data', id }) }, this.#openSender)
     this.#drains.set(id, drain)
     void drain.ended.then(() => {
       if (this.#drains.get(id) !== drain) return

@@ -6,6 +6,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from '../../../core/log.ts'
 import type { Engine } from '../../../engine/engine.ts'
+import { loadLater as loadEngineLater } from '../../../engine/index.ts'
 import { type AgentConfig, dockerDirs } from '../../../machines/layout.ts'
 import type { DockerApi } from '../api/index.ts'
 import { listen } from '../api/listen.ts'
@@ -14,7 +15,7 @@ import type { OpenedDocker } from './open.ts'
 const loadCode = () => Promise.all([import('./open.ts'), import('../api/index.ts')])
 
 /** For the compile cache: loads what is else loaded with the first request, which will tell of a failure. */
-export async function loadLater(): Promise<void> { await loadCode().catch(() => undefined) }
+export async function loadLater(): Promise<void> { await Promise.all([loadCode(), loadEngineLater()]).catch(() => undefined) }
 
 /** An extension of the agent. Rejects if its socket cannot be had. */
 export async function serveDocker(host: { config: AgentConfig; engine: Engine; cgroup: string; logger: Logger }): Promise<{ close(): Promise<void> }> {
