@@ -24,8 +24,7 @@ export async function hijack(call: Call, type: string): Promise<Duplex> {
   const socket = upgrade?.socket ?? res.socket!
   call.hijacked = true
   res.detachSocket(res.socket!)
-  // Without an upgrade the HTTP server still listens: what it would do with more bytes and their end is no longer its business.
-  if (upgrade === undefined) for (const event of ['data', 'end', 'drain', 'timeout']) socket.removeAllListeners(event)
+  if (upgrade === undefined) takeFromServer(socket)
   const lines = upgrade === undefined ? ['HTTP/1.1 200 OK'] : ['HTTP/1.1 101 UPGRADED', 'Connection: Upgrade', 'Upgrade: tcp']
   for (const [name, value] of Object.entries(call.headers)) lines.push(`${name}: ${value}`)
   lines.push(`Content-Type: ${type}`, '', '')
@@ -33,6 +32,14 @@ export async function hijack(call: Call, type: string): Promise<Duplex> {
   await new Promise<void>(resolve => socket.write(lines.join('\r\n'), () => resolve()))
   if (upgrade !== undefined && upgrade.head.length > 0) socket.unshift(upgrade.head)
   return socket
+}
+
+/** Without an upgrade the HTTP server still listens: what it would do with more bytes and their end is no longer its business. */
+function takeFromServer(socket: Duplex): void {
+  // Its parser reads from the kernel by itself until somebody else wants to read; else it would answer the client's first bytes with 400.
+  socket.on('data', () => { /* none comes before the pause */ })
+  socket.pause()
+  for (const event of ['data', 'end', 'drain', 'timeout']) socket.removeAllListeners(event)
 }
 
 /**
@@ -60,6 +67,7 @@ export async function carry(socket: Duplex, streams: Streams, detachKeys: readon
     }
     if (detached) end(true)
   })
+  socket.resume()
   // Without an input the data is read for its end alone.
   socket.on('end', () => input?.end())
   // A client with nothing to send has ended before anybody listened.
