@@ -8,7 +8,7 @@ import { writeContent } from './atomic-writer.ts'
 import { checkHostPath } from './host-path.ts'
 import { mountsBelow, mountTmpfs, unmount } from './mounts.ts'
 import { checkPart, relativeParts } from './paths.ts'
-import { bindSubPath } from './sub-path.ts'
+import { bindSubPath, subPathOf } from './sub-path.ts'
 import type { ContentFile, MountOptions, Volumes, VolumeSource, VolumesOptions } from './volumes.ts'
 import { VolumeError } from './volumes.ts'
 
@@ -84,6 +84,7 @@ class PodVolumes implements Volumes {
     return this.#inTurn(podUid, name, async () => {
       const parts = relativeParts('subPath', subPath)
       const record = await this.#recordOf(podUid, name)
+      if (record.type === 'content') return subPathOf(this.#pathOf(podUid, name), parts)
       const { fsGroup } = record
       const target = join(this.#root, podUid, 'subpaths', createHash('sha256').update(`${name}/${parts.join('/')}`).digest('hex').slice(0, 32))
       await bindSubPath(record.path ?? this.#pathOf(podUid, name), parts, target, {

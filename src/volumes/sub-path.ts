@@ -24,12 +24,21 @@ export interface SubPathOptions {
  * leads out of `root`, `missing` if it is not there.
  */
 export async function bindSubPath(root: string, parts: string[], target: string, options: SubPathOptions = {}): Promise<void> {
+  await withPart(root, parts, options, (found) => bind(found, target))
+}
+
+/** Its path, links resolved and made if missing, in a volume that only we write to. VolumeErrors as above. */
+export function subPathOf(root: string, parts: string[]): Promise<string> {
+  return withPart(root, parts, { made: () => undefined }, (found, real) => Promise.resolve(join(real, found.path)))
+}
+
+async function withPart<T>(root: string, parts: string[], options: SubPathOptions, work: (found: Located, real: string) => Promise<T>): Promise<T> {
   const real = await realpath(root)
   const opened = new Root(real)
   try {
     const found = await walk(opened, real, parts, options)
     try {
-      await bind(found, target)
+      return await work(found, real)
     } finally {
       found.close()
     }
