@@ -21,7 +21,8 @@ export interface ExecDeps { client: ContainerdClient; fifos: FifoPool; exits: Ex
 
 /** A process that could not be started is no rejection: its streams say why, and it exits with 126 or 127, as docker shows it. */
 export async function execProcess(d: ExecDeps, container: string, process: OciProcess, wantStdin: boolean): Promise<ProcessStreams> {
-  attachAhead()
+  // runc's Go runtime raises a soft limit of files to the hard one as it begins. With the wait, runc sets the wanted limits after that.
+  if ((process.rlimits ?? []).length === 0) attachAhead()
   const exec = `exec-${randomBytes(8).toString('hex')}`
   const tty = process.terminal
   const names = [`${exec}-out`, ...(tty ? [] : [`${exec}-err`]), ...(wantStdin ? [`${exec}-in`] : [])]
