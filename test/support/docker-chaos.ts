@@ -7,6 +7,9 @@ import { ApiError, type DockerApiClient } from './docker-api.ts'
 import type { Dice } from './docker-faults.ts'
 import { type FakeRegistry, randomImage, tarOf } from './fake-registry.ts'
 
+/** A restart by policy that has the run before in its way. */
+const RESTART_MS = 20_000
+
 type Presence = 'there' | 'gone' | 'unsure'
 
 interface ContainerFact {
@@ -214,7 +217,7 @@ export class Chaos {
       const name = r.Names[0]!.slice(1)
       const f = this.containers.get(name)
       if (f === undefined) continue
-      const { State: s } = await api.json<ContainerView>('GET', `/containers/${r.Id}/json`)
+      const s = await this.#settled(r.Id)
       if (f.id !== undefined && f.id !== r.Id) out.push(`container ${name} has another id`)
       if (f.runs === true && !s.Running) out.push(`container ${name} was started and is ${JSON.stringify(s)}`)
       if (f.runs === false && s.Running) out.push(`container ${name} was stopped and is ${s.Status}`)
@@ -222,6 +225,14 @@ export class Chaos {
       if (!['created', 'running', 'exited', 'paused'].includes(s.Status)) out.push(`container ${name} is ${s.Status}`)
     }
     return out
+  }
+
+  /** Its state once no restart by its policy is under way: a kill in the midst of a restart leaves that to the policy. */
+  async #settled(id: string): Promise<ContainerView['State']> {
+    for (const end = Date.now() + RESTART_MS; ; await sleep(50)) {
+      const { State: s } = await this.#api.json<ContainerView>('GET', `/containers/${id}/json`)
+      if (s.Status !== 'restarting' || Date.now() > end) return s
+    }
   }
 
   /** Removes all that the clients have made. */
