@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ContainerdClient, Envelope, TaskProcess } from '../containerd/index.ts'
 import { protoAny } from '../containerd/index.ts'
 import type { EngineEvent } from '../engine.ts'
@@ -19,6 +20,8 @@ import { ContainerTable } from './table.ts'
 /** What containerd does between the question and the use of its answer. */
 let meanwhile: () => void
 let listed: Partial<TaskProcess>[]
+let got: () => Partial<TaskProcess>
+let asked = 0
 let dir: string
 let table: ContainerTable
 let runs: Runs
@@ -43,6 +46,7 @@ beforeEach(() => {
   const client = {
     containers: { list: async () => [] }, snapshots: { list: async () => [] },
     tasks: {
+      get: async () => got(),
       list: async () => {
         const answer = [...listed]
         meanwhile()
@@ -85,6 +89,17 @@ describe('reconciling with a list that grows old', () => {
       assert.equal(events.at(-1)?.type, 'exit')
     })
   }
+
+  test('a container whose shim is too busy to answer goes on, and is asked again', async () => {
+    const { record } = container('running', 70)
+    listed = [{ id: 'c', containerId: 'c', pid: 70, status: 'UNKNOWN' }]
+    const answers = ['UNKNOWN', 'STOPPED'] as const
+    got = () => ({ id: 'c', containerId: 'c', pid: 70, status: answers[Math.min(asked++, 1)]!, exitStatus: 5, exitedAt: null })
+    await reconciler.run()
+    assert.equal(record.state, 'running')
+    for (let i = 0; i < 100 && record.state === 'running'; i++) await sleep(20)
+    assert.deepEqual([record.state, record.exitCode, asked], ['exited', 5, 2])
+  })
 
   test('a container started after the list was made goes on', async () => {
     const entry = container('exited')

@@ -5,6 +5,7 @@
 import { readdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { orAbsent, parseJsonAny } from '../containerd/index.ts'
 import type { Container, ContainerdClient, TaskProcess } from '../containerd/index.ts'
 import { removeCgroup } from './cgroups.ts'
@@ -34,6 +35,7 @@ export interface ReconcilerOptions {
 }
 
 const LATE_SHIMS_MS = 5000
+const ASK_AGAIN_MS = 500
 /** An exit nobody can tell the code of. */
 const LOST = { exitStatus: 255, exitedAt: null }
 
@@ -65,17 +67,38 @@ export class Reconciler {
       const tasks = new Map((await client.tasks.list()).map((t) => [t.containerId || t.id, t]))
       for (const [entry, count] of before) {
         // A start, under way or since the list was asked for, knows better.
-        if (entry.starting !== true && entry.runs === count) rest.push(this.#container(entry, tasks.get(entry.record.spec.id)))
+        if (entry.starting === true || entry.runs !== count) continue
+        const task = tasks.get(entry.record.spec.id)
+        if (task?.status === 'UNKNOWN') void this.#askUntilKnown(entry)
+        else rest.push(this.#container(entry, task))
       }
     })
     return rest
   }
 
-  /** For one that containerd says has no process. */
-  async confirm(entry: Entry): Promise<void> {
+  /** For one that may have ended without anybody being told. False if containerd does not know. */
+  async confirm(entry: Entry): Promise<boolean> {
+    const { client, runs } = this.#o
     const count = entry.runs
-    const task = await orAbsent(this.#o.client.tasks.get(entry.record.spec.id))
-    if (entry.starting !== true && entry.runs === count && (task === undefined || task.status === 'STOPPED')) await this.#container(entry, task)
+    let known = true
+    let rest: Promise<void> | undefined
+    await runs.holding(async () => {
+      const task = await orAbsent(client.tasks.get(entry.record.spec.id))
+      known = task?.status !== 'UNKNOWN'
+      if (known && entry.starting !== true && entry.runs === count) rest = this.#container(entry, task)
+    })
+    await rest
+    return known
+  }
+
+  /** A shim that does not answer containerd within two seconds is busy, not gone: until it does, what is recorded holds. */
+  async #askUntilKnown(entry: Entry): Promise<void> {
+    const { table } = this.#o
+    try {
+      while (table.entries.get(entry.record.spec.id) === entry && !await this.confirm(entry)) await sleep(ASK_AGAIN_MS, undefined, { ref: false })
+    } catch {
+      // Without containerd: the next connection lists again.
+    }
   }
 
   /** Decides before its first wait. */

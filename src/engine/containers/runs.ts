@@ -34,7 +34,8 @@ export interface RunsOptions {
 
 export class Runs {
   readonly #o: RunsOptions
-  #held: Envelope[] | undefined
+  readonly #held: Envelope[] = []
+  #holding = 0
 
   constructor(options: RunsOptions) { this.#o = options }
 
@@ -76,17 +77,16 @@ export class Runs {
    * handled before what the list says, which would take the container for one that runs, for ever.
    */
   async holding(work: () => Promise<void>): Promise<void> {
-    const held = this.#held ??= []
+    this.#holding++
     try {
       await work()
     } finally {
-      this.#held = undefined
-      for (const e of held) this.onEvent(e)
+      if (--this.#holding === 0) for (const e of this.#held.splice(0)) this.onEvent(e)
     }
   }
 
   onEvent(e: Envelope): void {
-    if (this.#held !== undefined) { this.#held.push(e); return }
+    if (this.#holding > 0) { this.#held.push(e); return }
     if (e.event === null) return
     if (e.topic === '/tasks/exit') {
       const x = parseProtoAny(e.event) as { containerId: string; id: string; pid: number } & Exited
