@@ -10,6 +10,7 @@ import { orAbsent, parseJsonAny } from '../containerd/index.ts'
 import type { Container, ContainerdClient, TaskProcess } from '../containerd/index.ts'
 import { removeCgroup } from './cgroups.ts'
 import type { FifoPool } from './fifos.ts'
+import { removeBundle } from './lost-bundle.ts'
 import { endLostShims } from './lost-shims.ts'
 import type { Entry } from './model.ts'
 import type { ExitWaiters } from './processes.ts'
@@ -166,6 +167,6 @@ export class Reconciler {
     const tasksNow = (await client.tasks.list()).map((t) => t.containerId || t.id)
     // Those that have a task, or are not ours to judge.
     const kept = new Set([...keep(), ...foreign, ...tasksNow])
-    endLostShims({ containerdSocket, namespace: client.namespace }, (id) => !kept.has(id))
+    for (const folder of endLostShims({ containerdSocket, namespace: client.namespace }, (id) => !kept.has(id))) await removeBundle(folder)
   }
 }
