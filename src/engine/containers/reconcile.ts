@@ -2,9 +2,9 @@
  * Brings records on disk, which are what shall be, and containerd's tasks, which are what is, together: at the opening and after
  * each reconnection. Every operation may have been cut off at any line before.
  */
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { orAbsent, parseJsonAny } from '../containerd/index.ts'
 import type { Container, ContainerdClient, TaskProcess } from '../containerd/index.ts'
@@ -57,6 +57,8 @@ export class Reconciler {
     await Promise.all(exits.pending().map((p) => this.#exec(p.container, p.exec)))
     if (!this.done) await this.#sweep()
     this.done = true
+    // containerd may yet be starting shims, for requests that were cut off; ours to judge are then those of nobody.
+    setTimeout(() => { this.#sweepRuns().catch(() => undefined) }, LATE_SHIMS_MS).unref()
   }
 
   /** What is left to be waited for, once no decision stands on the list any more. */
@@ -146,7 +148,7 @@ export class Reconciler {
 
   /** What lost its container in a crash: files, FIFOs, mounts, shims. */
   async #sweep(): Promise<void> {
-    const { fifos, logsDir, sharedMemory, steps, table } = this.#o
+    const { fifos, logsDir, sharedMemory, table } = this.#o
     for (const name of readdirSync(logsDir)) {
       if (!table.entries.has(name)) await rm(join(logsDir, name), { recursive: true, force: true })
     }
@@ -157,16 +159,26 @@ export class Reconciler {
     for (const name of fifos.inUse()) if (!alive(name.slice(0, name.lastIndexOf('-')))) fifos.remove([fifos.path(name)])
     await sharedMemory.sweep(alive)
     await this.#endLostShims(() => [])
-    // containerd may yet be starting some, for requests that were cut off; ours to judge are then those of nobody.
-    setTimeout(() => { this.#endLostShims(() => [...table.entries.keys(), ...steps]).catch(() => undefined) }, LATE_SHIMS_MS).unref()
   }
 
-  async #endLostShims(keep: () => string[]): Promise<void> {
+  /** Shims and folders of runs that nobody knows. */
+  async #sweepRuns(): Promise<void> {
+    const { client, containerdSocket, table, steps } = this.#o
+    const folder = join(dirname(containerdSocket), 'containerd/io.containerd.runtime.v2.task', client.namespace)
+    // First: whoever begins one now is known before its folder is there.
+    const found = existsSync(folder) ? readdirSync(folder) : []
+    const kept = await this.#endLostShims(() => [...table.entries.keys(), ...steps])
+    for (const id of found) if (!kept.has(id)) await removeBundle(join(folder, id))
+  }
+
+  /** Answers the ids it has left alone. */
+  async #endLostShims(keep: () => string[]): Promise<Set<string>> {
     const { client, containerdSocket } = this.#o
     const foreign = (await client.containers.list()).filter((c) => c.labels[OWNER_LABEL] === undefined).map((c) => c.id)
     const tasksNow = (await client.tasks.list()).map((t) => t.containerId || t.id)
     // Those that have a task, or are not ours to judge.
     const kept = new Set([...keep(), ...foreign, ...tasksNow])
     for (const folder of endLostShims({ containerdSocket, namespace: client.namespace }, (id) => !kept.has(id))) await removeBundle(folder)
+    return kept
   }
 }
