@@ -420,14 +420,20 @@ export class Containers implements ContainerService {
   changes(id: string): Promise<{ path: string; kind: 0 | 1 | 2 }[]> { return this.#files.changes(id) }
   export(id: string): Promise<Readable> { return this.#files.export(id) }
   commit(id: string, options: CommitOptions): Promise<string> { return this.#files.commit(id, options) }
-  statPath(id: string, path: string, mounts?: Mount[]): Promise<PathInfo> { return this.#files.statPath(id, path, mounts) }
-  readArchive(id: string, path: string, mounts?: Mount[]): Promise<{ info: PathInfo; tar: Readable }> { return this.#files.readArchive(id, path, mounts) }
+  statPath(id: string, path: string, mounts?: Mount[]): Promise<PathInfo> {
+    return this.#files.statPath(id, path, mounts).catch(rethrow)
+  }
+
+  readArchive(id: string, path: string, mounts?: Mount[]): Promise<{ info: PathInfo; tar: Readable }> {
+    return this.#files.readArchive(id, path, mounts).catch(rethrow)
+  }
+
   writeArchive(id: string, path: string, tar: Readable, options: WriteArchiveOptions): Promise<void> {
-    return this.#files.writeArchive(id, path, tar, options)
+    return this.#files.writeArchive(id, path, tar, options).catch(rethrow)
   }
 
   withFolder<T>(id: string, path: string, work: (hostPath: string | undefined) => Promise<T>): Promise<T> {
-    return this.#files.withFolder(id, path, work)
+    return this.#files.withFolder(id, path, work).catch(rethrow)
   }
 
   /** A build step: a container without record, on a snapshot somebody else has. See run-step.ts. */
@@ -440,3 +446,5 @@ export class Containers implements ContainerService {
     return runStep(deps, mounts, this.#tasks.lookup(options.user, mounts), options)
   }
 }
+
+function rethrow(e: unknown): never { throw toEngineError(e) }
