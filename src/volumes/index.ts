@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { replaceFile } from '../files/replace.ts'
 import { writeContent } from './atomic-writer.ts'
 import { checkHostPath } from './host-path.ts'
-import { mountsBelow, mountTmpfs, unmount } from './mounts.ts'
+import { mountsBelow } from '../files/mounts.ts'
+import { mountTmpfs, unmount } from './mounts.ts'
 import { checkPart, relativeParts } from './paths.ts'
 import { bindSubPath, subPathOf } from './sub-path.ts'
 import type { ContentFile, MountOptions, Volumes, VolumeSource, VolumesOptions } from './volumes.ts'
@@ -110,7 +111,7 @@ class PodVolumes implements Volumes {
   unmountPod(podUid: string): Promise<void> {
     return this.#inTurn(podUid, undefined, async () => {
       const directory = join(this.#root, podUid)
-      await unmount(await mountsBelow(directory))
+      await unmount(mountsBelow(directory))
       await rm(join(this.#memory, podUid), { recursive: true, force: true })
       await rm(directory, { recursive: true, force: true })
     })
@@ -159,7 +160,7 @@ class PodVolumes implements Volumes {
 
   /** True if it had to be mounted: at first, and after a reboot. */
   async #ensureTmpfs(path: string, options: { mode: number; sizeBytes?: number }): Promise<boolean> {
-    if ((await mountsBelow(path)).includes(path)) return false
+    if ((mountsBelow(path)).includes(path)) return false
     await mountTmpfs(path, options)
     return true
   }

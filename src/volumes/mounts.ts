@@ -1,22 +1,10 @@
 /** tmpfs mounts, by the machine's own `mount` and `umount`. */
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { VolumeError } from './volumes.ts'
 
 const exec = promisify(execFile)
 const timeoutMs = 20_000
-
-/** Paths of all mounts at or below `root`, the deepest ones first. */
-export async function mountsBelow(root: string): Promise<string[]> {
-  const paths: string[] = []
-  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
-    // The kernel writes blanks and the like as octal escapes.
-    const path = line.split(' ')[4]?.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
-    if (path !== undefined && (path === root || path.startsWith(`${root}/`))) paths.push(path)
-  }
-  return paths.sort((a, b) => b.length - a.length)
-}
 
 export async function mountTmpfs(path: string, options: { sizeBytes?: number; mode: number }): Promise<void> {
   const settings = [`mode=${options.mode.toString(8)}`, 'nosuid', 'nodev', ...(options.sizeBytes === undefined ? [] : [`size=${options.sizeBytes}`])]

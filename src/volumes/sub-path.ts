@@ -9,7 +9,8 @@ import { dirname, join, sep } from 'node:path'
 import { promisify } from 'node:util'
 import { entryPath, Root } from '../files/root.ts'
 import type { Located } from '../files/root.ts'
-import { mountsBelow, unmount } from './mounts.ts'
+import { mountsBelow } from '../files/mounts.ts'
+import { unmount } from './mounts.ts'
 import { VolumeError } from './volumes.ts'
 
 const MAX_LINKS = 40
@@ -48,7 +49,7 @@ async function withPart<T>(root: string, parts: string[], options: SubPathOption
 }
 
 /** Lets go of all that is bound below `dir`. */
-export async function unbindBelow(dir: string): Promise<void> { await unmount(await mountsBelow(dir)) }
+export async function unbindBelow(dir: string): Promise<void> { await unmount(mountsBelow(dir)) }
 
 async function walk(root: Root, real: string, parts: string[], options: SubPathOptions): Promise<Located> {
   const text = parts.join('/')

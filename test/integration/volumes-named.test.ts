@@ -12,7 +12,8 @@ import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NamedVolumeError, openNamedVolumes } from '../../src/volumes/named/index.ts'
 import type { NamedVolumeEvent, NamedVolumes } from '../../src/volumes/named/index.ts'
-import { mountsBelow, unmount } from '../../src/volumes/mounts.ts'
+import { mountsBelow } from '../../src/files/mounts.ts'
+import { unmount } from '../../src/volumes/mounts.ts'
 import { fakePlugin } from '../support/fake-plugin.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'gantry-named-'))
@@ -28,7 +29,7 @@ if (process.argv[2] === 'copy-up') {
 }
 
 after(async () => {
-  await unmount(await mountsBelow(root))
+  await unmount(mountsBelow(root))
   rmSync(root, { recursive: true, force: true })
 })
 
@@ -117,7 +118,7 @@ test('made, found again after a restart, in use, removed', { skip }, async () =>
 test('mounts of their own: once for many users, gone with the last, found mounted after a restart', { skip }, async () => {
   const { volumes, dir, events } = await open()
   const v = await volumes.create({ name: 'mem', options: { type: 'tmpfs', device: 'tmpfs', o: 'size=1m,uid=1000' } })
-  const mounts = async (): Promise<number> => (await mountsBelow(v.mountpoint)).length
+  const mounts = async (): Promise<number> => (mountsBelow(v.mountpoint)).length
   assert.equal(await volumes.mount('mem', 'c1', { readOnly: false, target: '/m' }), v.mountpoint)
   await volumes.mount('mem', 'c2', { readOnly: true, target: '/n' })
   assert.equal(await mounts(), 1)

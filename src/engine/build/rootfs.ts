@@ -2,10 +2,11 @@
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
-import { lstat, mkdir, open, readdir, readFile, readlink, rm, rmdir } from 'node:fs/promises'
+import { lstat, mkdir, open, readdir, readlink, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Stats } from 'node:fs'
 import { promisify } from 'node:util'
+import { mountsBelow } from '../../files/mounts.ts'
 import type { Mount } from '../containerd/index.ts'
 import { EngineError } from '../engine.ts'
 import type { ImageContext } from '../images/assemble.ts'
@@ -130,9 +131,6 @@ function directoryTree(root: string): Tree {
 
 /** Unmounts what a killed engine left below `dir` and empties it. For the start only. */
 export async function clearMounts(dir: string): Promise<void> {
-  const table = await readFile('/proc/self/mountinfo', 'utf8')
-  // Blanks in paths are written as octal escapes.
-  const points = table.split('\n').map(l => (l.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, o: string) => String.fromCharCode(parseInt(o, 8))))
-  for (const p of points.filter(p => p.startsWith(`${dir}/`)).reverse()) await run('umount', ['-l', p])
+  for (const p of mountsBelow(dir)) if (p !== dir) await run('umount', ['-l', p])
   for (const name of await readdir(dir).catch(() => [])) await rm(join(dir, name), { recursive: true, force: true })
 }

@@ -3,10 +3,11 @@
  * can leave the new one's folder behind; every later start then fails of it until containerd is started again.
  */
 import { execFile } from 'node:child_process'
-import { readFileSync, readlinkSync } from 'node:fs'
+import { readlinkSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
 import { promisify } from 'node:util'
+import { mountsBelow } from '../../files/mounts.ts'
 
 const IN_THE_WAY = /failed to start shim: mkdir (\/[^:]*\/io\.containerd\.runtime\.v2\.task\/[^/:]+\/([^/:]+)): file exists/
 
@@ -18,13 +19,9 @@ export function folderInTheWay(message: string, id: string): string | undefined 
 
 /** Only for a container without a task or shim. What is mounted there is taken away first, and nothing removed if it stays. */
 export async function removeBundle(path: string): Promise<void> {
-  for (const p of mountsBelow(path).reverse()) await promisify(execFile)('umount', ['-l', p])
+  for (const p of mountsBelow(path)) await promisify(execFile)('umount', ['-l', p])
   if (mountsBelow(path).length > 0) return
   for (const p of [workFolder(path), path]) if (p !== undefined) await rm(p, { recursive: true, force: true })
-}
-
-function mountsBelow(path: string): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map((l) => l.split(' ')[4] ?? '').filter((p) => p.startsWith(`${path}/`))
 }
 
 /** Under containerd's root, where `path` is under its state. */

@@ -6,7 +6,8 @@ import { uptime } from 'node:os'
 import { join } from 'node:path'
 import { openPlugins } from '../../plugins/index.ts'
 import type { Plugins } from '../../plugins/index.ts'
-import { mountsBelow, unmount } from '../mounts.ts'
+import { mountsBelow } from '../../files/mounts.ts'
+import { unmount } from '../mounts.ts'
 import { relativeParts } from '../paths.ts'
 import { bindSubPath, unbindBelow } from '../sub-path.ts'
 import { VolumeError } from '../volumes.ts'
@@ -32,7 +33,7 @@ const COPY_USER = 'copy-up'
 export async function openNamedVolumes(options: NamedVolumesOptions): Promise<NamedVolumes> {
   const plugins = openPlugins(options.pluginDirs === undefined ? {} : { dirs: options.pluginDirs })
   const store = new RecordStore(options.dataDir)
-  const records = await store.load(async (folder) => { await unmount(await mountsBelow(folder)) })
+  const records = await store.load(async (folder) => { await unmount(mountsBelow(folder)) })
   return new Service(store, plugins, records)
 }
 

@@ -5,7 +5,8 @@ import { lstat, opendir } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { mountsBelow, unmount } from '../mounts.ts'
+import { mountsBelow } from '../../files/mounts.ts'
+import { unmount } from '../mounts.ts'
 import type { Driver } from './driver.ts'
 import { NamedVolumeError } from './named.ts'
 import type { RecordStore, VolumeRecord } from './records.ts'
@@ -33,9 +34,9 @@ export class LocalDriver implements Driver {
 
   async remove(v: VolumeRecord): Promise<void> {
     const folder = this.#records.folder(v.name)
-    await unmount(await mountsBelow(folder))
+    await unmount(mountsBelow(folder))
     // Deleting through a mount would delete another's files.
-    const left = await mountsBelow(folder)
+    const left = mountsBelow(folder)
     if (left.length > 0) throw new NamedVolumeError('failed', `${left[0]} is still mounted`)
   }
 
@@ -44,7 +45,7 @@ export class LocalDriver implements Driver {
   async mount(v: VolumeRecord): Promise<string> {
     const path = this.#records.dataPath(v.name)
     const { type, device, o = '' } = v.options
-    if (device === undefined || type === undefined || (await mountsBelow(path)).includes(path)) return path
+    if (device === undefined || type === undefined || (mountsBelow(path)).includes(path)) return path
     const options = await resolved(o)
     try {
       await exec('mount', ['-t', type, ...(options === '' ? [] : ['-o', options]), '--', device, path], { timeout: MOUNT_MS })
@@ -58,7 +59,7 @@ export class LocalDriver implements Driver {
   async unmount(v: VolumeRecord, _user: string, last: boolean): Promise<void> {
     if (!last || v.options['device'] === undefined) return
     const path = this.#records.dataPath(v.name)
-    await unmount((await mountsBelow(path)).filter((m) => m === path))
+    await unmount((mountsBelow(path)).filter((m) => m === path))
   }
 
   /** As dockerd counts: files' sizes, folders not, hard links once; nothing for what lies elsewhere. */
