@@ -14,4 +14,3 @@ export async function within(p: Promise<unknown>, ms: number | undefined): Promi
     clearTimeout(timer)
   }
 }
-
